@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "process.h"
+#include "util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <gio/gio.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#define STAT_BYTES   1024 /* the 22 fields that count need at most 500, and 64 for the comm */
+#define STATUS_BYTES 512  /* Tgid is the fourth line; the comm on the first is escaped */
+#define HINT_COUNT   1024u
+#define EVENT_BATCH  64
+
+typedef struct ProcTable {
+    ProcessTable base;
+    int proc_fd;
+    int epoll_fd;
+    /* tid << 32 | pid, at tid % HINT_COUNT: to which process a thread belonged when last asked.
+     * Only a hint: tgkill(2) with signal 0 tells whether it still holds. */
+    _Atomic guint64 hints[HINT_COUNT];
+} ProcTable;
+
+static int read_once(int dir_fd, const char *path, char *buffer, gsize size)
+{
+    autofd fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    ssize_t n;
+
+    if (fd < 0)
+        return errno == ENOENT ? -ESRCH : -errno;
+    do {
+        n = read(fd, buffer, size - 1);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return -errno;
+    if (n == 0)
+        return -ESRCH;
+    buffer[n] = '\0';
+    return 0;
+}
+
+static int proc_read(ProcessTable *base, pid_t pid, ProcessInfo *info_out)
+{
+    ProcTable *table = (ProcTable *)base;
+    char name[16], line[STAT_BYTES];
+    ProcessInfo info = {0};
+    autofd dir_fd = -1;
+    struct stat st;
+    int r;
+
+    /* An open /proc/PID stays with its process, so the owner and the line cannot be those of two.
+     * The directory's owner, because a file in it belongs to root where the process is not dumpable
+     * (proc(5)). */
+    snprintf(name, sizeof name, "%d", (int)pid);
+    dir_fd = openat(table->proc_fd, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (dir_fd < 0)
+        return errno == ENOENT ? -ESRCH : -errno;
+    r = read_once(dir_fd, "stat", line, sizeof line);
+    if (r < 0)
+        return r;
+    if (fstat(dir_fd, &st) < 0)
+        return errno == ENOENT ? -ESRCH : -errno;
+    info.uid = st.st_uid;
+    if (!process_info_parse_stat(line, &info))
+        return -EBADMSG;
+    *info_out = info;
+    return 0;
+}
+
+/* Whether the thread is one of that process, in one system call: tgkill(2) checks the pair before
+ * it checks the permission, and signal 0 is never sent. */
+static gboolean thread_is_of(pid_t tid, pid_t pid)
+{
+    return syscall(SYS_tgkill, pid, tid, 0) == 0 || errno == EPERM;
+}
+
+static int read_tgid(ProcTable *table, pid_t tid, pid_t *pid_out)
+{
+    char path[32], status[STATUS_BYTES];
+    const char *line;
+    gint64 pid;
+    int r;
+
+    snprintf(path, sizeof path, "%d/status", (int)tid);
+    r = read_once(table->proc_fd, path, status, sizeof status);
+    if (r < 0)
+        return r;
+    line = strstr(status, "\nTgid:\t");
+    if (line == NULL)
+        return -EBADMSG;
+    pid = g_ascii_strtoll(line + strlen("\nTgid:\t"), NULL, 10);
+    if (pid <= 0 || pid > G_MAXINT32)
+        return -ESRCH;
+    *pid_out = (pid_t)pid;
+    return 0;
+}
+
+static int proc_leader(ProcessTable *base, pid_t tid, pid_t *pid_out)
+{
+    ProcTable *table = (ProcTable *)base;
+    _Atomic guint64 *hint;
+    guint64 hinted;
+    pid_t pid;
+    int r;
+
+    if (tid <= 0)
+        return -ESRCH;
+    if (thread_is_of(tid, tid)) {
+        *pid_out = tid;
+        return 0;
+    }
+    hint = &table->hints[(guint)tid % HINT_COUNT];
+    hinted = atomic_load_explicit(hint, memory_order_relaxed);
+    if ((pid_t)(hinted >> 32) == tid && thread_is_of(tid, (pid_t)(guint32)hinted)) {
+        *pid_out = (pid_t)(guint32)hinted;
+        return 0;
+    }
+    r = read_tgid(table, tid, &pid);
+    if (r < 0)
+        return r;
+    atomic_store_explicit(hint, (guint64)tid << 32 | (guint32)pid, memory_order_relaxed);
+    *pid_out = pid;
+    return 0;
+}
+
+/* A pidfd is readable once the last thread of the process has exited (pidfd_open(2)). Doubt counts
+ * as ended: the caller then looks at the process anew. */
+static gboolean proc_has_ended(ProcessTable *base G_GNUC_UNUSED, int watch)
+{
+    struct pollfd at = {.fd = watch, .events = POLLIN};
+    int n;
+
+    do {
+        n = poll(&at, 1, 0);
+    } while (n < 0 && errno == EINTR);
+    return n != 0;
+}
+
+static int proc_watch(ProcessTable *base, pid_t pid, guint64 cookie)
+{
+    ProcTable *table = (ProcTable *)base;
+    struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.u64 = cookie};
+    autofd fd = (int)syscall(SYS_pidfd_open, pid, 0); /* close-on-exec by itself */
+
+    if (fd < 0)
+        return -errno;
+    if (proc_has_ended(base, fd))
+        return -ESRCH;
+    if (epoll_ctl(table->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
+        return -errno;
+    return fd_steal(&fd);
+}
+
+static gsize proc_ended(ProcessTable *base, guint64 *cookies_out, gsize n)
+{
+    ProcTable *table = (ProcTable *)base;
+    struct epoll_event events[EVENT_BATCH];
+    gsize count = 0;
+
+    while (count < n) {
+        int want = (int)MIN(n - count, (gsize)EVENT_BATCH);
+        int got = epoll_wait(table->epoll_fd, events, want, 0);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        for (int i = 0; i < got; i++)
+            cookies_out[count++] = events[i].data.u64;
+        if (got < want)
+            break;
+    }
+    return count;
+}
+
+static void proc_unwatch(ProcessTable *base, int watch)
+{
+    ProcTable *table = (ProcTable *)base;
+
+    /* Closing is not enough where a forked child still has the descriptor. */
+    epoll_ctl(table->epoll_fd, EPOLL_CTL_DEL, watch, NULL);
+    close(watch);
+}
+
+static void proc_free(ProcessTable *base)
+{
+    ProcTable *table = (ProcTable *)base;
+
+    autofd_clear(&table->proc_fd);
+    autofd_clear(&table->epoll_fd);
+    g_free(table);
+}
+
+static const ProcessTableOps proc_ops = {
+    .read = proc_read,
+    .leader = proc_leader,
+    .watch = proc_watch,
+    .has_ended = proc_has_ended,
+    .ended = proc_ended,
+    .unwatch = proc_unwatch,
+    .free = proc_free,
+};
+
+ProcessTable *process_table_new_proc(GError **error)
+{
+    autofd proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    autofd epoll_fd = -1;
+    ProcTable *table;
+
+    if (proc_fd < 0) {
+        int saved = errno;
+
+        g_set_error(error, G_IO_ERROR, g_io_error_from_errno(saved), "cannot open /proc: %s",
+                    g_strerror(saved));
+        return NULL;
+    }
+    epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (epoll_fd < 0) {
+        int saved = errno;
+
+        g_set_error(error, G_IO_ERROR, g_io_error_from_errno(saved),
+                    "cannot watch processes: epoll_create1: %s", g_strerror(saved));
+        return NULL;
+    }
+    table = g_new0(ProcTable, 1);
+    table->base.ops = &proc_ops;
+    table->proc_fd = fd_steal(&proc_fd);
+    table->epoll_fd = fd_steal(&epoll_fd);
+    return &table->base;
+}
+
+int process_table_proc_poll_fd(ProcessTable *base)
+{
+    g_assert(base->ops == &proc_ops);
+    return ((ProcTable *)base)->epoll_fd;
+}

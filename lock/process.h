@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * Decides who a process is and whether it still lives, from a process table handed in.
+ * Thread safety: every function may be called from any thread.
+ */
+#include <glib.h>
+#include <sys/types.h>
+
+/* What makes a process itself within one boot and pid namespace. start_time is field 22 of
+ * /proc/PID/stat, in clock ticks since boot (proc_pid_stat(5)). */
+typedef struct ProcessId {
+    pid_t pid;
+    guint64 start_time;
+} ProcessId;
+
+#define PROCESS_COMM_SIZE 16 /* TASK_COMM_LEN: 15 characters and the NUL */
+
+typedef struct ProcessInfo {
+    ProcessId id;
+    pid_t ppid;
+    pid_t sid;        /* the terminal session (setsid(2)), not a leasefs session */
+    gboolean has_tty; /* tty_nr != 0 */
+    gboolean dead;    /* state Z, X or x, and no other thread of it lives on */
+    gboolean kernel;  /* a kernel thread (PF_KTHREAD) */
+    uid_t uid;        /* effective user of the process */
+    char comm[PROCESS_COMM_SIZE];
+} ProcessInfo;
+
+/* Where and since when this machine runs: pids mean nothing without it. */
+typedef struct HostIdentity {
+    char boot_id[37]; /* /proc/sys/kernel/random/boot_id */
+    guint64 pid_ns;   /* inode of /proc/self/ns/pid */
+    char *host;       /* uname nodename */
+} HostIdentity;
+
+typedef struct ProcessTable ProcessTable;
+typedef struct ProcessTableOps ProcessTableOps;
+
+/* A watch is the table's handle on one live process that no later process of the same pid can
+ * inherit: a pidfd in the real table. */
+struct ProcessTableOps {
+    /* 0, -ESRCH where there is none, -EACCES or another errno where it cannot be read. */
+    int (*read)(ProcessTable *table, pid_t pid, ProcessInfo *info_out);
+    /* The process that the thread belongs to: 0 or -ESRCH. */
+    int (*leader)(ProcessTable *table, pid_t tid, pid_t *pid_out);
+    /* A watch >= 0 on a living process or -errno (-ESRCH when it is dead already). `cookie` comes
+     * back from `ended`. */
+    int (*watch)(ProcessTable *table, pid_t pid, guint64 cookie);
+    /* Whether the watched process has died (a zombie has). Never blocks. */
+    gboolean (*has_ended)(ProcessTable *table, int watch);
+    /* Which watched processes died since the last call: up to n cookies; a cookie is told once. */
+    gsize (*ended)(ProcessTable *table, guint64 *cookies_out, gsize n);
+    void (*unwatch)(ProcessTable *table, int watch);
+    void (*free)(ProcessTable *table);
+};
+
+struct ProcessTable {
+    const ProcessTableOps *ops;
+};
+
+static inline gboolean process_id_equal(const ProcessId *a, const ProcessId *b)
+{
+    return a->pid == b->pid && a->start_time == b->start_time;
+}
+
+/* Parses one line of /proc/PID/stat (comm may hold blanks and parentheses); uid is left alone.
+ * FALSE where it is not such a line. Pure. */
+gboolean process_info_parse_stat(const char *line, ProcessInfo *info_out);
+
+/* Reads the parent of `child`, and then the child's ppid again: a parent that died in between is not
+ * mistaken for a later process of its pid. `child` is brought up to date where it was given to
+ * another parent. 0; -ECHILD where the child is gone; another -errno where it has no parent that
+ * can be read. */
+int process_read_parent(ProcessTable *table, ProcessInfo *child, ProcessInfo *parent_out);
+
+/* Whether this very process lives: same pid and start time, not a zombie. */
+gboolean process_is_alive(ProcessTable *table, const ProcessId *id);
+
+/* Whether `pid` is `ancestor` or stands below it. At most a few hundred steps. */
+gboolean process_descends_from(ProcessTable *table, pid_t pid, const ProcessId *ancestor);
+
+/* The machine's processes, from /proc and pidfds. NULL and error where /proc cannot be opened. */
+ProcessTable *process_table_new_proc(GError **error);
+/* Readable when `ended` has something to tell (an epoll descriptor). Only for the /proc table. */
+int process_table_proc_poll_fd(ProcessTable *table);
+void process_table_free(ProcessTable *table);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(ProcessTable, process_table_free)
+
+gboolean host_identity_init(HostIdentity *host, GError **error);
+void host_identity_clear(HostIdentity *host);

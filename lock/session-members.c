@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "session-private.h"
+
+#include <errno.h>
+
+void member_unref(Member *member)
+{
+    if (!g_atomic_ref_count_dec(&member->refs))
+        return;
+    member->processes->ops->unwatch(member->processes, member->watch);
+    session_unref(member->session);
+    g_free(member);
+}
+
+gboolean member_has_ended(const Member *member)
+{
+    return member->processes->ops->has_ended(member->processes, member->watch);
+}
+
+Member *session_table_find_locked(SessionTable *table, pid_t pid)
+{
+    return g_hash_table_lookup(table->members, GINT_TO_POINTER(pid));
+}
+
+void session_table_touch_locked(SessionTable *table, Member *member)
+{
+    if (table->recent.head == &member->link)
+        return;
+    g_queue_unlink(&table->recent, &member->link);
+    g_queue_push_head_link(&table->recent, &member->link);
+}
+
+void session_table_end_locked(SessionTable *table, Session *session)
+{
+    session_set_ended(session);
+    g_hash_table_remove(table->sessions, &session->root);
+    g_ptr_array_add(table->just_ended, session); /* with the table's reference */
+}
+
+void session_table_drop_locked(SessionTable *table, Member *member)
+{
+    Session *session = member->session;
+
+    g_hash_table_remove(table->members, GINT_TO_POINTER(member->id.pid));
+    g_queue_unlink(&table->recent, &member->link);
+    g_ptr_array_add(table->dropped, member);
+    if (--session->member_count == 0)
+        session_table_end_locked(table, session);
+}
+
+void session_table_drop_all_locked(SessionTable *table, MemberTest test, gconstpointer data)
+{
+    /* By way of a list: dropping changes what is iterated. */
+    g_autoptr(GPtrArray) found = g_ptr_array_new();
+
+    for (GList *link = table->recent.head; link != NULL; link = link->next) {
+        if (test(table, link->data, data))
+            g_ptr_array_add(found, link->data);
+    }
+    for (guint i = 0; i < found->len; i++)
+        session_table_drop_locked(table, g_ptr_array_index(found, i));
+}
+
+Member *session_table_find_live_locked(SessionTable *table, pid_t pid)
+{
+    Member *member = session_table_find_locked(table, pid);
+
+    if (member == NULL || !member_has_ended(member))
+        return member;
+    session_table_drop_locked(table, member);
+    return NULL;
+}
+
+/* Only what a new walk finds again may be forgotten: a root finds itself, and the others find it as
+ * long as it lives and is known. */
+static gboolean may_evict_locked(SessionTable *table, const Member *member)
+{
+    const ProcessId *root = &member->session->root;
+    const Member *known = session_table_find_locked(table, root->pid);
+
+    return known != NULL && known != member && process_id_equal(&known->id, root) &&
+           known->session == member->session;
+}
+
+static gboolean evict_one_locked(SessionTable *table)
+{
+    for (guint n = table->recent.length; n > 0; n--) {
+        Member *member = g_queue_peek_tail(&table->recent);
+
+        if (may_evict_locked(table, member)) {
+            session_table_drop_locked(table, member);
+            return TRUE;
+        }
+        /* To the front, so that the next look does not pass it again. */
+        session_table_touch_locked(table, member);
+    }
+    return FALSE;
+}
+
+/* An open watch on exactly this process, or -errno. */
+static int watch_locked(SessionTable *table, const ProcessId *id, guint64 cookie)
+{
+    const ProcessTableOps *ops = table->processes->ops;
+    int watch = ops->watch(table->processes, id->pid, cookie);
+    ProcessInfo now;
+
+    if ((watch == -EMFILE || watch == -ENFILE) && evict_one_locked(table)) {
+        /* Closes the one descriptor; the others may be dead, and have to be told (`dropped`). */
+        g_ptr_array_remove_index(table->dropped, table->dropped->len - 1);
+        watch = ops->watch(table->processes, id->pid, cookie);
+    }
+    if (watch < 0)
+        return watch;
+    /* The watch is on whatever had the pid when it was opened. */
+    if (ops->read(table->processes, id->pid, &now) < 0 || !process_id_equal(&now.id, id)) {
+        ops->unwatch(table->processes, watch);
+        return -ESRCH;
+    }
+    return watch;
+}
+
+static void add_member_locked(SessionTable *table, Session *session, const ProcessId *id,
+                              guint64 cookie, int watch)
+{
+    Member *member = g_new0(Member, 1);
+
+    g_atomic_ref_count_init(&member->refs);
+    member->processes = table->processes;
+    member->id = *id;
+    member->session = session_ref(session);
+    member->cookie = cookie;
+    member->watch = watch;
+    member->link.data = member;
+    session->member_count++;
+    g_hash_table_insert(table->members, GINT_TO_POINTER(id->pid), member);
+    g_queue_push_head_link(&table->recent, &member->link);
+}
+
+static int replace_member_locked(SessionTable *table, Session *session, const ProcessInfo *process)
+{
+    Member *member = session_table_find_live_locked(table, process->id.pid);
+    guint64 cookie;
+    int watch;
+
+    if (member != NULL && member->session == session &&
+        process_id_equal(&member->id, &process->id)) {
+        session_table_touch_locked(table, member);
+        return 0;
+    }
+    /* A session's first process is watched at any rate: else nobody would see its end. (The caller
+     * counts for one.) */
+    if (table->recent.length >= table->max_members && !evict_one_locked(table) &&
+        session->member_count > 1)
+        return -ENOSPC;
+    cookie = table->next_cookie++ << MEMBER_COOKIE_PID_BITS | (guint32)process->id.pid;
+    watch = watch_locked(table, &process->id, cookie);
+    if (watch < 0)
+        return watch;
+    member = session_table_find_locked(table, process->id.pid);
+    if (member != NULL)
+        session_table_drop_locked(table, member);
+    add_member_locked(table, session, &process->id, cookie, watch);
+    return 0;
+}
+
+int session_table_remember_locked(SessionTable *table, Session *session, const ProcessInfo *process)
+{
+    int r;
+
+    /* Counted before an old membership of the pid goes, which may have been the session's last. */
+    session->member_count++;
+    r = replace_member_locked(table, session, process);
+    if (--session->member_count == 0)
+        session_table_end_locked(table, session);
+    return r;
+}

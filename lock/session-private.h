@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * What the parts of the session table share: session-object.c (one session), session-members.c
+ * (which processes are known, and their watches), session-table.c (resolving). Nobody else's.
+ *
+ * Thread safety: `_locked` means that the caller holds the table's lock. Lock order: the table's,
+ * then a session's.
+ */
+#include "session-table.h"
+
+struct Session {
+    gatomicrefcount refs;
+    guint64 serial;
+    ProcessId root;
+    char *comm;
+    gint ended;
+
+    GMutex lock; /* guards the next two */
+    char *id;
+    SessionRule rule;
+
+    guint member_count; /* guarded by the table's lock */
+};
+
+#define MEMBER_COOKIE_PID_BITS 32
+
+/* A process whose session is known. Reference counted, because the hot path polls the watch without
+ * the table's lock: the descriptor must not be closed, and its number reused, under it. */
+typedef struct Member {
+    gatomicrefcount refs;
+    ProcessTable *processes;
+    ProcessId id;
+    Session *session;
+    guint64 cookie; /* a serial number << MEMBER_COOKIE_PID_BITS | pid */
+    int watch;
+    GList link; /* in `recent` */
+} Member;
+
+struct SessionTable {
+    ProcessTable *processes;
+    Registry *registry;
+    const Boundaries *boundaries;
+
+    GMutex lock;
+    GHashTable *members;  /* pid -> Member, owned */
+    GQueue recent;        /* members, the last used first */
+    GHashTable *sessions; /* root -> Session, owned: those that have not ended */
+    GHashTable *taken_in; /* set of registrations (as text) that were looked at */
+    GArray *chain;        /* of the walk under way */
+    guint64 next_serial;
+    guint64 next_cookie;
+    guint max_members;
+    gboolean complained; /* that processes cannot be watched */
+
+    /* Until the lock is released. Members stay here, with their watches, over a call that does not
+     * tell: the descriptor to poll stays readable, and so reap is called. */
+    GPtrArray *dropped;
+    GPtrArray *just_ended;
+    SessionEnded on_ended;
+    gpointer on_ended_data;
+};
+
+Session *session_new(guint64 serial, const ProcessId *root, const char *comm, const char *id,
+                     SessionRule rule);
+/* From now on it bears the registration's name, if it bore none before. */
+void session_set_registered(Session *session, const char *name);
+/* Set once, never taken back. */
+void session_set_ended(Session *session);
+
+void member_unref(Member *member);
+gboolean member_has_ended(const Member *member);
+
+Member *session_table_find_locked(SessionTable *table, pid_t pid);
+/* The member while it lives. One that died is dropped: its pid may be another's by now. */
+Member *session_table_find_live_locked(SessionTable *table, pid_t pid);
+/* Used just now: the last to be evicted. */
+void session_table_touch_locked(SessionTable *table, Member *member);
+/* 0, or -errno where the process died or cannot be watched: then it is resolved anew each time. A
+ * session that is left without any member has ended. */
+int session_table_remember_locked(SessionTable *table, Session *session,
+                                  const ProcessInfo *process);
+/* Forgets the member; its session ends if it was the last. */
+void session_table_drop_locked(SessionTable *table, Member *member);
+
+typedef gboolean (*MemberTest)(SessionTable *table, const Member *member, gconstpointer data);
+void session_table_drop_all_locked(SessionTable *table, MemberTest test, gconstpointer data);
+
+/* Nobody resolves to this object any more. */
+void session_table_end_locked(SessionTable *table, Session *session);
