@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * The words of `user.leasefs.control`: what the command writes and the daemon understands.
+ * `VERB[ KEY=VALUE]...` in UTF-8, at most 4 KiB, values without blanks except the last key's `dir`
+ * and `reason`, which run to the end of the text.
+ *
+ *   acquire [ttl_ms=N]            takes the lease; EROFS where another holds it
+ *   wait [ttl_ms=N] [for_ms=N]    as acquire, else joins the queue as the calling process: EAGAIN
+ *                                 where queued (poll `holder` until it is the caller's session;
+ *                                 the place is lost when the process dies or for_ms is over)
+ *   unwait                        leaves the queue
+ *   refresh                       renews, for the holder only; EPERM otherwise
+ *   release                       EPERM where another holds it; EAGAIN where it goes on in the
+ *                                 background (something of the holder is being written back)
+ *   inherit                       the caller is the root of a registered session: a lease held by
+ *                                 the session of its parent process passes to it. 0 also where
+ *                                 there was nothing to pass
+ *   sessions dir=PATH             look at this directory of registrations, now and from now on
+ *   unmount                       an orderly unmount comes next: the daemon's owner and root only
+ * Anything else: EINVAL.
+ */
+#include <glib.h>
+
+#define LEASEFS_XATTR_PREFIX  "user.leasefs."
+#define LEASEFS_XATTR_CONTROL LEASEFS_XATTR_PREFIX "control"
+
+typedef enum ControlVerb {
+    CONTROL_ACQUIRE,
+    CONTROL_WAIT,
+    CONTROL_UNWAIT,
+    CONTROL_REFRESH,
+    CONTROL_RELEASE,
+    CONTROL_INHERIT,
+    CONTROL_SESSIONS,
+    CONTROL_UNMOUNT,
+} ControlVerb;
+
+typedef struct ControlMessage {
+    ControlVerb verb;
+    gint64 ttl_ms; /* -1: not given */
+    gint64 for_ms; /* -1: not given */
+    char *dir;     /* NULL: not given */
+} ControlMessage;
+
+/* Pure; *message_out is written only on success. Clear it after use. */
+gboolean control_parse(const char *text, gsize size_bytes, ControlMessage *message_out);
+void control_message_clear(ControlMessage *message);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(ControlMessage, control_message_clear)

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * What one mounted workspace consists of: handed to every operation as the request's user data.
+ * Thread safety: the fields are set before the first request and then only read, except the atomic.
+ */
+#define FUSE_USE_VERSION 317
+#include <fuse_lowlevel.h>
+#include <stdatomic.h>
+#include "guard.h"
+#include "node.h"
+#include "options.h"
+
+#define CACHE_LONG_S  86400.0
+#define CACHE_SHORT_S 1.0
+
+typedef struct Warden Warden;
+
+typedef struct Fs {
+    struct fuse_session *se;
+    NodeTable *nodes;
+    OpenFiles *open_files;
+    Guard *guard;
+    Keeper *keeper;
+    SessionTable *sessions;
+    ProcessTable *processes;
+    Warden *warden;
+
+    const MountOptions *options;
+    char *workspace;  /* resolved path */
+    char *mountpoint; /* resolved path */
+    char *state_dir;
+    dev_t backing_dev;
+    ino_t backing_ino;
+    gboolean in_place;
+    gboolean as_root;
+    gboolean kernel_checks; /* default_permissions: others than the daemon's user are let in */
+    uid_t uid;
+    gid_t gid;
+
+    _Atomic gboolean cache_long; /* nobody is known to reach past the mount */
+    _Atomic gboolean unmount_asked;
+} Fs;
+
+static inline Fs *fs_of(fuse_req_t req)
+{
+    return fuse_req_userdata(req);
+}
+
+static inline Node *fs_node(Fs *fs, fuse_ino_t ino)
+{
+    return ino == FUSE_ROOT_ID ? node_table_root(fs->nodes) : (Node *)(uintptr_t)ino;
+}
+
+static inline fuse_ino_t fs_ino(Fs *fs, Node *node)
+{
+    return node == node_table_root(fs->nodes) ? FUSE_ROOT_ID : (fuse_ino_t)(uintptr_t)node;
+}
+
+/* How long the kernel may believe an entry, attributes, or that there is no such name: seconds. */
+static inline double fs_cache_seconds(Fs *fs)
+{
+    if (fs->options->cache == CACHE_NEVER)
+        return 0;
+    return atomic_load_explicit(&fs->cache_long, memory_order_relaxed) ? CACHE_LONG_S
+                                                                       : CACHE_SHORT_S;
+}
+
+/* Whether pages survive an open. Elsewhere than in place the kernel drops what changed behind the
+ * mount by itself; in place it is told nothing, so that pages survive only while nobody can. */
+static inline gboolean fs_keeps_pages(Fs *fs)
+{
+    return fs->options->cache != CACHE_NEVER &&
+           (!fs->in_place || atomic_load_explicit(&fs->cache_long, memory_order_relaxed));
+}

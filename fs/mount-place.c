@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "mount-place.h"
+#include "mount.h"
+#include "mounts.h"
+#include "util.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#define FUSE_DEVICE "/dev/fuse"
+
+static gboolean fail(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+static gboolean fail(GError **error, const char *format, ...)
+{
+    g_autofree char *text = NULL;
+    va_list args;
+
+    va_start(args, format);
+    text = g_strdup_vprintf(format, args);
+    va_end(args);
+    g_set_error_literal(error, MOUNT_ERROR, MOUNT_ERROR_FAILED, text);
+    return FALSE;
+}
+
+/* realpath(3) of a path whose last component may be a dead mount, which cannot be looked at. */
+static char *resolve(const char *path)
+{
+    g_autofree char *parent = NULL;
+    g_autofree char *base = NULL;
+    char *found = realpath(path, NULL);
+    char *resolved;
+
+    if (found) {
+        resolved = g_strdup(found);
+        free(found);
+        return resolved;
+    }
+    if (errno != ENOTCONN)
+        return NULL;
+    parent = g_path_get_dirname(path);
+    base = g_path_get_basename(path);
+    found = realpath(parent, NULL);
+    if (!found)
+        return NULL;
+    resolved = g_build_filename(found, base, NULL);
+    free(found);
+    return resolved;
+}
+
+static const LeasefsMount *mount_at(GPtrArray *mounts, const char *mountpoint)
+{
+    for (guint i = mounts->len; i > 0; i--) {
+        const LeasefsMount *mount = g_ptr_array_index(mounts, i - 1);
+
+        if (strcmp(mount->mountpoint, mountpoint) == 0)
+            return mount;
+    }
+    return NULL;
+}
+
+static gboolean detach(const char *mountpoint, GError **error)
+{
+    const char *argv[] = {"fusermount3", "-u", "-z", "-q", "--", mountpoint, NULL};
+    g_autoptr(GError) spawn_error = NULL;
+    gint status;
+
+    if (umount2(mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+        return TRUE;
+    if (g_spawn_sync("/", (gchar **)(guintptr)argv, NULL,
+                     G_SPAWN_SEARCH_PATH | G_SPAWN_STDOUT_TO_DEV_NULL | G_SPAWN_STDERR_TO_DEV_NULL,
+                     NULL, NULL, NULL, NULL, &status, &spawn_error) &&
+        g_spawn_check_wait_status(status, NULL))
+        return TRUE;
+    return fail(error,
+                "cannot remove the dead mount on %s that an ended daemon left; remove it with: "
+                "fusermount3 -u -z %s",
+                mountpoint, mountpoint);
+}
+
+/* What a killed daemon left is replaced, if it is ours by its type. */
+static gboolean clear_dead_mounts(const char *path, GError **error)
+{
+    for (int tries = 0; leasefs_mount_is_dead(path); tries++) {
+        g_autoptr(GPtrArray) mounts = leasefs_mounts_read(error);
+
+        if (!mounts)
+            return FALSE;
+        if (!mount_at(mounts, path) || tries > 8)
+            return fail(error, "%s is a dead mount of another filesystem; unmount it first", path);
+        if (!detach(path, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+static gboolean resolve_directory(const char *what, const char *path, char **resolved_out,
+                                  GError **error)
+{
+    g_autofree char *resolved = resolve(path);
+    struct stat st;
+
+    if (!resolved)
+        return fail(error, "cannot find the %s %s: %s; name an existing directory", what, path,
+                    g_strerror(errno));
+    if (!clear_dead_mounts(resolved, error))
+        return FALSE;
+    if (stat(resolved, &st) != 0)
+        return fail(error, "cannot look at the %s %s: %s", what, resolved, g_strerror(errno));
+    if (!S_ISDIR(st.st_mode))
+        return fail(error, "the %s %s is not a directory; name the directory to be protected", what,
+                    resolved);
+    *resolved_out = g_steal_pointer(&resolved);
+    return TRUE;
+}
+
+static gboolean check_device(GError **error)
+{
+    autofd fd = -1;
+    g_autofree char *helper = NULL;
+
+    if (access(FUSE_DEVICE, F_OK) != 0)
+        return fail(error, "%s: %s; load the kernel's module with: modprobe fuse", FUSE_DEVICE,
+                    g_strerror(errno));
+    fd = open(FUSE_DEVICE, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return fail(
+            error, "cannot open %s: %s; it has to be readable and writable for you (0666 is usual)",
+            FUSE_DEVICE, g_strerror(errno));
+    helper = g_find_program_in_path("fusermount3");
+    if (geteuid() != 0 && !helper)
+        return fail(error, "cannot find fusermount3; install the package fuse3");
+    return TRUE;
+}
+
+static gboolean busy(GError **error, const char *workspace)
+{
+    g_autoptr(GPtrArray) mounts = leasefs_mounts_read(NULL);
+
+    for (guint i = 0; mounts && i < mounts->len; i++) {
+        const LeasefsMount *mount = g_ptr_array_index(mounts, i);
+
+        if (strcmp(mount->workspace, workspace) == 0) {
+            g_set_error(error, MOUNT_ERROR, MOUNT_ERROR_BUSY,
+                        "%s is mounted already on %s; use that, or end it with: leasefs umount %s",
+                        workspace, mount->mountpoint, mount->mountpoint);
+            return FALSE;
+        }
+    }
+    g_set_error(error, MOUNT_ERROR, MOUNT_ERROR_BUSY,
+                "%s is held by another leasefs daemon whose mount is not visible here; end that "
+                "one first",
+                workspace);
+    return FALSE;
+}
+
+static gboolean open_root(MountPlace *place, GError **error)
+{
+    struct stat st;
+
+    place->root_fd = open(place->workspace, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (place->root_fd < 0 || fstat(place->root_fd, &st) != 0)
+        return fail(error, "cannot open the workspace %s: %s", place->workspace, g_strerror(errno));
+    if (flock(place->root_fd, LOCK_EX | LOCK_NB) != 0)
+        return errno == EWOULDBLOCK ? busy(error, place->workspace)
+                                    : fail(error, "cannot lock the workspace %s: %s",
+                                           place->workspace, g_strerror(errno));
+    place->dev = st.st_dev;
+    place->ino = st.st_ino;
+    return TRUE;
+}
+
+gboolean mount_place_find(MountPlace *place, const char *workspace, const char *mountpoint,
+                          GError **error)
+{
+    g_autoptr(GPtrArray) mounts = NULL;
+    g_autoptr(GError) why = NULL;
+
+    if (!resolve_directory("workspace", workspace, &place->workspace, error))
+        return FALSE;
+    if (!mountpoint)
+        place->mountpoint = g_strdup(place->workspace);
+    else if (!resolve_directory("mountpoint", mountpoint, &place->mountpoint, error))
+        return FALSE;
+    place->in_place = strcmp(place->workspace, place->mountpoint) == 0;
+    mounts = leasefs_mounts_read(error);
+    if (!mounts)
+        return FALSE;
+    if (!leasefs_mounts_check(mounts, place->workspace, place->mountpoint, &why)) {
+        g_set_error_literal(error, MOUNT_ERROR, MOUNT_ERROR_BUSY, why->message);
+        return FALSE;
+    }
+    return check_device(error) && open_root(place, error);
+}
+
+void mount_place_clear(MountPlace *place)
+{
+    autofd_clear(&place->root_fd);
+    g_clear_pointer(&place->workspace, g_free);
+    g_clear_pointer(&place->mountpoint, g_free);
+}

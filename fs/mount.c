@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "mount.h"
+#include "mount-place.h"
+#include "ops.h"
+#include "warden.h"
+#include "util.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#define MAX_IDLE_THREADS 4
+#define MAX_THREADS      64
+
+G_DEFINE_QUARK(mount - error - quark, mount_error)
+
+/* All that one mount owns, in the order in which it is made; cleared in reverse. */
+typedef struct Mounting {
+    Fs fs;
+    MountPlace place;
+    HostIdentity host;
+    ProcessTable *processes;
+    Registry *registry;
+    Boundaries *boundaries;
+    SessionTable *sessions;
+    Policy *policy;
+    Keeper *keeper;
+    gboolean mounted;
+    MountReady ready;
+    gpointer ready_data;
+    gboolean answered; /* the kernel's INIT came */
+} Mounting;
+
+/* libfuse tells why a mount failed on its log only; it is kept for the one line that we print. */
+static char *last_complaint;
+
+static void keep_complaint(enum fuse_log_level level, const char *format, va_list args)
+{
+    g_autofree char *text = g_strchomp(g_strdup_vprintf(format, args));
+
+    g_debug("libfuse: %s", text);
+    if (level > FUSE_LOG_ERR)
+        return;
+    g_free(last_complaint);
+    last_complaint = g_steal_pointer(&text);
+}
+
+static void on_session_ended(Session *session G_GNUC_UNUSED, gpointer data)
+{
+    Mounting *mounting = data;
+
+    if (mounting->fs.warden)
+        warden_wake(mounting->fs.warden);
+}
+
+static gboolean may_be_dirty(gpointer data, Session *holder)
+{
+    Mounting *mounting = data;
+
+    return open_files_any(mounting->fs.open_files, holder);
+}
+
+static void wake(gpointer data)
+{
+    Mounting *mounting = data;
+
+    if (mounting->fs.warden)
+        warden_wake(mounting->fs.warden);
+}
+
+static void choose_features(Fs *fs, struct fuse_conn_info *conn)
+{
+    static const uint64_t always[] = {
+        FUSE_CAP_ASYNC_READ,      FUSE_CAP_ATOMIC_O_TRUNC,     FUSE_CAP_IOCTL_DIR,
+        FUSE_CAP_READDIRPLUS,     FUSE_CAP_READDIRPLUS_AUTO,   FUSE_CAP_ASYNC_DIO,
+        FUSE_CAP_PARALLEL_DIROPS, FUSE_CAP_HANDLE_KILLPRIV_V2, FUSE_CAP_CACHE_SYMLINKS,
+    };
+    static const uint64_t never[] = {
+        /* refused writes would report success */
+        FUSE_CAP_WRITEBACK_CACHE, FUSE_CAP_SPLICE_READ, FUSE_CAP_SPLICE_WRITE,
+        FUSE_CAP_SPLICE_MOVE,     FUSE_CAP_PASSTHROUGH,
+    };
+
+    for (guint i = 0; i < G_N_ELEMENTS(always); i++)
+        fuse_set_feature_flag(conn, always[i]);
+    for (guint i = 0; i < G_N_ELEMENTS(never); i++)
+        fuse_unset_feature_flag(conn, never[i]);
+    /* In place only the mount itself changes data; elsewhere the kernel compares mtimes. */
+    if (fs->in_place && (conn->capable_ext & FUSE_CAP_EXPLICIT_INVAL_DATA)) {
+        fuse_unset_feature_flag(conn, FUSE_CAP_AUTO_INVAL_DATA);
+        fuse_set_feature_flag(conn, FUSE_CAP_EXPLICIT_INVAL_DATA);
+    } else {
+        fuse_set_feature_flag(conn, FUSE_CAP_AUTO_INVAL_DATA);
+    }
+    if (fs->kernel_checks)
+        fuse_set_feature_flag(conn, FUSE_CAP_POSIX_ACL);
+    conn->no_interrupt = 1;
+}
+
+static void op_init(void *userdata, struct fuse_conn_info *conn)
+{
+    Fs *fs = userdata;
+    Mounting *mounting = (Mounting *)fs; /* its first member */
+    MountNotice notice;
+
+    choose_features(fs, conn);
+    mounting->answered = TRUE;
+    if (!mounting->ready)
+        return;
+    notice.mountpoint = fs->mountpoint;
+    notice.past = warden_list_past(fs->warden);
+    mounting->ready(&notice, mounting->ready_data);
+    g_ptr_array_unref(notice.past);
+}
+
+static void fill_operations(struct fuse_lowlevel_ops *ops)
+{
+    *ops = (struct fuse_lowlevel_ops){.init = op_init};
+    ops_add_lookup(ops);
+    ops_add_attr(ops);
+    ops_add_open(ops);
+    ops_add_io(ops);
+    ops_add_tree(ops);
+    ops_add_dir(ops);
+    ops_add_xattr(ops);
+    ops_add_ioctl(ops);
+    /* getlk, setlk and flock stay unset: the kernel keeps locks among the mount's processes */
+}
+
+/* As many as the limit allows, and a share of them for nodes. */
+static guint node_descriptors(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return 64;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        getrlimit(RLIMIT_NOFILE, &limit);
+    return (guint)CLAMP(limit.rlim_cur / 8, 64, 4096);
+}
+
+static gboolean add_sessions_of(Mounting *mounting, const char *state_dir, GError **error)
+{
+    autofd state_fd = store_open_directory(state_dir, error);
+    int sessions_fd;
+
+    if (state_fd < 0)
+        return FALSE;
+    sessions_fd = store_open_sessions_directory(state_fd, error);
+    return sessions_fd >= 0 && session_table_add_directory(mounting->sessions, sessions_fd, error);
+}
+
+static gboolean set_up_sessions(Mounting *mounting, const MountOptions *options, GError **error)
+{
+    g_autofree char *usual = store_default_directory(NULL);
+
+    if (!host_identity_init(&mounting->host, error))
+        return FALSE;
+    mounting->processes = process_table_new_proc(error);
+    if (!mounting->processes)
+        return FALSE;
+    mounting->registry = registry_new(&mounting->host, mounting->processes);
+    mounting->boundaries = boundaries_new(options->boundary);
+    mounting->sessions =
+        session_table_new(mounting->processes, mounting->registry, mounting->boundaries);
+    session_table_on_ended(mounting->sessions, on_session_ended, mounting);
+    mounting->fs.sessions = mounting->sessions;
+    mounting->fs.processes = mounting->processes;
+    if (!add_sessions_of(mounting, mounting->fs.state_dir, error))
+        return FALSE;
+    /* A mount with a state directory of its own still honours what its user registers as usual. */
+    if (strcmp(usual, mounting->fs.state_dir) != 0 && g_file_test(usual, G_FILE_TEST_IS_DIR) &&
+        !add_sessions_of(mounting, usual, NULL))
+        g_message("cannot read the sessions registered in %s", usual);
+    return TRUE;
+}
+
+static gboolean set_up_lease(Mounting *mounting, const MountOptions *options, GError **error)
+{
+    Fs *fs = &mounting->fs;
+    autofd state_fd = store_open_directory(fs->state_dir, error);
+    KeeperOptions keeper_options = {.workspace = fs->workspace, .ttl_ms = options->ttl_ms};
+    KeeperHooks hooks = {.may_be_dirty = may_be_dirty, .wake = wake, .data = mounting};
+    Store *store;
+
+    if (state_fd < 0)
+        return FALSE;
+    store = store_file_new(fd_steal(&state_fd), fs->workspace, error);
+    if (!store)
+        return FALSE;
+    fs->open_files = open_files_new();
+    mounting->keeper = keeper_new(&keeper_options, store, clock_system(), mounting->sessions,
+                                  mounting->processes, &mounting->host, &hooks);
+    fs->keeper = mounting->keeper;
+    keeper_load(mounting->keeper);
+    return TRUE;
+}
+
+static gboolean set_up_tree(Mounting *mounting, const MountOptions *options, GError **error)
+{
+    Fs *fs = &mounting->fs;
+    int root_fd = fcntl(mounting->place.root_fd, F_DUPFD_CLOEXEC, 3);
+
+    fs->nodes = node_table_new(root_fd, node_descriptors(), error);
+    if (!fs->nodes)
+        return FALSE;
+    mounting->policy =
+        policy_new((const char *const *)options->passive, (const char *const *)options->shared);
+    fs->guard =
+        guard_new(fs->keeper, fs->sessions, fs->nodes, mounting->policy, options, clock_system());
+    return TRUE;
+}
+
+static gboolean set_up_warden(Mounting *mounting, GError **error)
+{
+    Fs *fs = &mounting->fs;
+    GPtrArray *past =
+        fs->in_place
+            ? bypass_scan(fs->processes, fs->workspace, fs->backing_dev, fs->backing_ino, getpid())
+            : g_ptr_array_new_with_free_func((GDestroyNotify)bypass_process_free);
+
+    fs->cache_long = fs->options->cache == CACHE_ALWAYS ||
+                     (fs->options->cache == CACHE_AUTO && fs->in_place && past->len == 0);
+    fs->warden = warden_new(fs, registry_poll_fd(mounting->registry),
+                            process_table_proc_poll_fd(mounting->processes), past, error);
+    return fs->warden != NULL;
+}
+
+/* libfuse splits at commas, and takes a backslash before one. */
+static char *escape_option(const char *value)
+{
+    GString *escaped = g_string_new(NULL);
+
+    for (; *value; value++) {
+        if (*value == ',' || *value == '\\')
+            g_string_append_c(escaped, '\\');
+        g_string_append_c(escaped, *value);
+    }
+    return g_string_free(escaped, FALSE);
+}
+
+static gboolean make_session(Mounting *mounting, const MountOptions *options, GError **error)
+{
+    Fs *fs = &mounting->fs;
+    g_autofree char *source = escape_option(fs->workspace);
+    g_autofree char *source_option = g_strdup_printf("fsname=%s,subtype=leasefs", source);
+    struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+    struct fuse_lowlevel_ops ops;
+
+    fuse_opt_add_arg(&args, "leasefs");
+    fuse_opt_add_arg(&args, "-o");
+    fuse_opt_add_arg(&args, source_option);
+    for (guint i = 0; i < options->fuse->len; i++) {
+        fuse_opt_add_arg(&args, "-o");
+        fuse_opt_add_arg(&args, g_ptr_array_index(options->fuse, i));
+    }
+    if (fs->kernel_checks)
+        fuse_opt_add_arg(&args, "-odefault_permissions");
+    fill_operations(&ops);
+    fs->se = fuse_session_new(&args, &ops, sizeof ops, fs);
+    fuse_opt_free_args(&args);
+    if (fs->se)
+        return TRUE;
+    g_set_error(error, MOUNT_ERROR, MOUNT_ERROR_FAILED, "cannot set up FUSE: %s",
+                last_complaint ? last_complaint : "libfuse gave no reason");
+    return FALSE;
+}
+
+static gboolean do_mount(Mounting *mounting, GError **error)
+{
+    Fs *fs = &mounting->fs;
+
+    if (fuse_session_mount(fs->se, fs->mountpoint) != 0) {
+        g_set_error(error, MOUNT_ERROR, MOUNT_ERROR_FAILED, "cannot mount on %s: %s",
+                    fs->mountpoint,
+                    last_complaint ? last_complaint : "fusermount3 or mount(2) refused it");
+        return FALSE;
+    }
+    mounting->mounted = TRUE;
+    return TRUE;
+}
+
+static void ignore_kick(int signal_number G_GNUC_UNUSED)
+{
+}
+
+/* The warden takes the ending signals from a descriptor; SIGUSR1 interrupts the session loop. */
+static void prepare_signals(void)
+{
+    struct sigaction kick = {.sa_handler = ignore_kick};
+    sigset_t ending;
+
+    sigemptyset(&ending);
+    sigaddset(&ending, SIGTERM);
+    sigaddset(&ending, SIGINT);
+    sigaddset(&ending, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &ending, NULL);
+    sigaction(SIGUSR1, &kick, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static int run_loop(Fs *fs)
+{
+    struct fuse_loop_config *config = fuse_loop_cfg_create();
+    int r;
+
+    fuse_loop_cfg_set_clone_fd(config, 1);
+    fuse_loop_cfg_set_idle_threads(config, MAX_IDLE_THREADS);
+    fuse_loop_cfg_set_max_threads(config, MAX_THREADS);
+    r = fuse_session_loop_mt(fs->se, config);
+    fuse_loop_cfg_destroy(config);
+    return r;
+}
+
+static gboolean serve(Mounting *mounting, GError **error)
+{
+    Fs *fs = &mounting->fs;
+    int r;
+
+    keeper_start(fs->keeper);
+    warden_start(fs->warden, pthread_self());
+    r = run_loop(fs);
+    if (!atomic_load(&fs->unmount_asked))
+        g_message("%s is no longer mounted, and nobody asked leasefs umount for it",
+                  fs->mountpoint);
+    keeper_stop(fs->keeper, TRUE);
+    warden_stop(fs->warden);
+    fuse_session_unmount(fs->se);
+    mounting->mounted = FALSE;
+    if (mounting->answered && r >= 0)
+        return TRUE;
+    g_set_error(error, MOUNT_ERROR, MOUNT_ERROR_FAILED, "the mount on %s failed: %s",
+                fs->mountpoint, last_complaint ? last_complaint : "the kernel ended it");
+    return FALSE;
+}
+
+static void mounting_clear(Mounting *mounting)
+{
+    Fs *fs = &mounting->fs;
+
+    if (mounting->mounted)
+        fuse_session_unmount(fs->se);
+    if (fs->se)
+        fuse_session_destroy(fs->se);
+    g_clear_pointer(&fs->warden, warden_free);
+    guard_free(fs->guard);
+    node_table_free(fs->nodes);
+    keeper_free(mounting->keeper);
+    open_files_free(fs->open_files);
+    policy_free(mounting->policy);
+    session_table_free(mounting->sessions);
+    boundaries_free(mounting->boundaries);
+    registry_free(mounting->registry);
+    process_table_free(mounting->processes);
+    host_identity_clear(&mounting->host);
+    mount_place_clear(&mounting->place);
+    g_free(fs->state_dir);
+}
+
+static gboolean prepare(Mounting *mounting, const MountRequest *request, GError **error)
+{
+    Fs *fs = &mounting->fs;
+    const MountOptions *options = request->options;
+
+    if (!mount_place_find(&mounting->place, request->workspace, request->mountpoint, error))
+        return FALSE;
+    fs->options = options;
+    fs->workspace = mounting->place.workspace;
+    fs->mountpoint = mounting->place.mountpoint;
+    fs->in_place = mounting->place.in_place;
+    fs->backing_dev = mounting->place.dev;
+    fs->backing_ino = mounting->place.ino;
+    fs->uid = geteuid();
+    fs->gid = getegid();
+    fs->as_root = fs->uid == 0;
+    fs->kernel_checks = options->allow_other;
+    fs->state_dir = store_default_directory(options->state_dir);
+    return set_up_sessions(mounting, options, error) && set_up_lease(mounting, options, error) &&
+           set_up_tree(mounting, options, error) && set_up_warden(mounting, error) &&
+           make_session(mounting, options, error);
+}
+
+gboolean mount_serve(const MountRequest *request, MountReady ready, gpointer data, GError **error)
+{
+    Mounting *mounting = g_new0(Mounting, 1);
+    gboolean done;
+
+    mounting->ready = ready;
+    mounting->ready_data = data;
+    mounting->place.root_fd = -1;
+    umask(0);
+    prctl(PR_SET_DUMPABLE, 0);
+    fuse_set_log_func(keep_complaint);
+    prepare_signals();
+    done = prepare(mounting, request, error) && do_mount(mounting, error) && serve(mounting, error);
+    mounting_clear(mounting);
+    g_free(mounting);
+    g_clear_pointer(&last_complaint, g_free);
+    return done;
+}

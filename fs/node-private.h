@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * What node.c (identity, lifetimes), node-name.c and node-fd.c (descriptors) share. Nobody else's.
+ */
+#include "node.h"
+
+#include <pthread.h>
+
+typedef struct NodeFdEntry NodeFdEntry;
+
+/* 120 bytes, the largest that malloc serves with 128; the name is apart (one node is known to the
+ * kernel by its address and cannot move). With the name and both indexes a file costs about 220. */
+struct Node {
+    NodeTable *table;
+    Node *parent; /* a reference; NULL: the root, or a node without a known name */
+    char *name;   /* NULL like parent */
+    Node *children;
+    Node *next; /* among the parent's children */
+    Node *prev;
+    NodeFdEntry *fd;
+    gpointer data; /* atomic */
+    GDestroyNotify data_destroy;
+    dev_t dev;
+    ino_t ino;
+    gint64 btime_ns; /* 0: the filesystem gives none */
+    guint64 generation;
+    guint64 lookups;
+    guint32 refs; /* of node_ref and of children; freed when this and lookups are 0 */
+    guint16 type; /* S_IFMT bits */
+    guint16 hashed;
+};
+
+/* A pthread mutex, since ThreadSanitizer cannot see into GMutex. */
+struct NodeTable {
+    pthread_mutex_t mutex;
+    GHashTable *by_id;   /* set of nodes: (dev, ino) */
+    GHashTable *by_name; /* set of nodes: (parent, name) */
+    GHashTable *strays;  /* set of nodes no longer in by_id: their inode number may be another's */
+    Node *root;
+    gboolean use_btime;
+    guint64 last_generation;
+    guint64 moves; /* grows whenever a node loses the name it had */
+    GQueue idle;   /* of NodeFdEntry, the least recently used last */
+    guint max_idle;
+    guint n_fds;
+};
+
+/* An open descriptor. It belongs to its node and to its users, and is closed when it has neither.
+ * It is idle, and may be evicted, when it has no users and its node has a name to reopen it by. */
+struct NodeFdEntry {
+    NodeTable *table;
+    Node *node;
+    int fd;
+    guint uses;
+    gboolean idle;
+    GList link; /* in table->idle or in NodeTrash.fds */
+};
+
+/* What was taken out under the lock, to be destroyed without it. */
+typedef struct NodeTrash {
+    Node *nodes; /* chained by `next` */
+    GQueue fds;
+} NodeTrash;
+#define NODE_TRASH_INIT                                                                            \
+    {                                                                                              \
+        .nodes = NULL, .fds = G_QUEUE_INIT                                                         \
+    }
+
+static inline void node_table_lock(NodeTable *table)
+{
+    pthread_mutex_lock(&table->mutex);
+}
+
+/* Unlocks, then destroys what the locked section took out. */
+void node_table_unlock(NodeTable *table, NodeTrash *trash);
+
+/* Whether a statx answer describes this very file. Needs no lock: identity never changes. */
+gboolean node_is_file(const Node *node, const struct statx *stx);
+int node_statx(int dir_fd, const char *name, int flags, struct statx *stx_out);
+void node_child_clear(gpointer child); /* a NodeChild */
+
+gboolean node_name_is_plain(const char *name);
+Node *node_find_locked(NodeTable *table, const struct statx *stx); /* by (dev, ino) alone */
+void node_unhash_locked(Node *node);
+/* Takes out a node that nothing holds any more, and the ancestors that only it held. */
+void node_reap_locked(Node *node, NodeTrash *trash);
+
+guint node_name_hash(gconstpointer node);
+gboolean node_name_equal(gconstpointer a, gconstpointer b);
+/* Out of its parent's list; the reference and the string `name` are left to the caller. */
+void node_leave_parent_locked(Node *node);
+void node_set_name_locked(Node *node, Node *parent, const char *name, NodeTrash *trash);
+void node_drop_name_locked(Node *node, NodeTrash *trash);
+
+/* Drops the node's claim on its descriptor. */
+void node_fd_detach_locked(Node *node, NodeTrash *trash);
+/* To be called whenever an entry's users, node or the node's name changed. */
+void node_fd_settle_locked(NodeFdEntry *entry, NodeTrash *trash);
+/* Gives the node this descriptor (taken), or drops it where the node has one by now. */
+void node_fd_adopt(NodeTable *table, Node *node, int fd, NodeFd *fd_out);
+gboolean node_fd_get_cached(NodeTable *table, Node *node, NodeFd *fd_out);
+/* Opens dir_fd/name if it is this node: 0, -ESTALE where it is not, or another -errno. */
+int node_fd_open_at(NodeTable *table, Node *node, int dir_fd, const char *name, NodeFd *fd_out);

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * Decides which file of the backing tree an inode number of the mount means, and keeps it reachable
+ * with a bounded number of descriptors.
+ *
+ * A node is one inode of the backing filesystem: (device, inode number, birth time), so that an
+ * inode number that was freed and given to a new file makes a new node. It remembers one name
+ * (parent and last component) by which it is opened again when its descriptor was evicted.
+ *
+ * Thread safety: every function may be called from any thread. One mutex guards table, names and
+ * descriptor cache; it is never held over a system call that can block.
+ */
+#include <glib.h>
+#include <sys/stat.h>
+
+typedef struct Node Node;
+typedef struct NodeTable NodeTable;
+
+/* root_fd (taken) is the workspace's backing directory. At most max_fds descriptors are kept for
+ * nodes beyond those in use and those of unlinked files. */
+NodeTable *node_table_new(int root_fd, guint max_fds, GError **error);
+void node_table_free(NodeTable *table);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(NodeTable, node_table_free)
+
+Node *node_table_root(NodeTable *table); /* borrowed; never forgotten */
+guint node_table_count(NodeTable *table);
+guint node_table_fd_count(NodeTable *table);
+
+/* A descriptor of a node (O_PATH; a directory's may be used for *at calls), held open while this
+ * is. Zero-initialise; node_fd_clear may be called twice. */
+typedef struct NodeFd {
+    int fd;         /* -1: none */
+    gpointer entry; /* private */
+} NodeFd;
+#define NODE_FD_INIT                                                                               \
+    {                                                                                              \
+        .fd = -1, .entry = NULL                                                                    \
+    }
+
+/* 0, -ESTALE where the file is no longer found under its name, or another -errno. */
+int node_fd_get(NodeTable *table, Node *node, NodeFd *fd_out);
+void node_fd_clear(NodeFd *fd);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(NodeFd, node_fd_clear)
+
+/* `/proc/self/fd/N` of a node's descriptor, for the calls that refuse O_PATH. */
+typedef struct NodePath {
+    char text[40];
+} NodePath;
+void node_fd_path(const NodeFd *fd, NodePath *path_out);
+
+/* Looks a name up with one statx and no descriptor: counts one lookup on *node_out.
+ * 0 or -errno (-ENOENT...). parent_fd is the parent's. */
+int node_lookup(NodeTable *table, Node *parent, int parent_fd, const char *name,
+                struct stat *stat_out, Node **node_out);
+/* The same with the answer of a statx at hand (readdirplus). */
+struct statx;
+Node *node_find_or_add(NodeTable *table, Node *parent, const char *name, const struct statx *stx);
+/* A file without a name (O_TMPFILE), by a descriptor of it (borrowed): counts one lookup. */
+Node *node_add_nameless(NodeTable *table, int fd, const struct statx *stx);
+/* The node known under a name, with a reference, or NULL. Asks no filesystem. */
+Node *node_peek_child(NodeTable *table, Node *parent, const char *name);
+#define NODE_STATX_MASK (STATX_BASIC_STATS | STATX_BTIME)
+void node_stat_from_statx(const struct statx *stx, struct stat *stat_out);
+
+/* The kernel forgets n lookups. */
+void node_forget(NodeTable *table, Node *node, guint64 n);
+/* Keeps a node in memory without a lookup (open handles, queues). */
+Node *node_ref(NodeTable *table, Node *node);
+void node_unref(NodeTable *table, Node *node);
+
+/* To be called by the operation, with what it did to the names of the tree. `unlinked` is called
+ * BEFORE the backing call, so that a file that stays in use keeps a descriptor: it returns a token
+ * for node_unlinked (NULL where the name is of no known node). */
+typedef struct NodeGone NodeGone;
+NodeGone *node_before_unlink(NodeTable *table, Node *parent, int parent_fd, const char *name);
+/* Takes `gone` (NULL is fine). `done`: the name is gone; else nothing happened. */
+void node_after_unlink(NodeTable *table, NodeGone *gone, gboolean done);
+/* A rename that succeeded: moves names, also of what stood at the target when exchanged. */
+void node_renamed(NodeTable *table, Node *parent, const char *name, Node *new_parent,
+                  const char *new_name, gboolean exchange);
+
+/* Whether the last name that the table knew is gone. */
+gboolean node_is_unlinked(NodeTable *table, Node *node);
+dev_t node_dev(const Node *node);
+ino_t node_ino(const Node *node);
+mode_t node_type(const Node *node);        /* S_IFMT bits */
+guint64 node_generation(const Node *node); /* unique in the daemon's life */
+
+/* The path relative to the workspace ("" for its root), with `name` appended where not NULL.
+ * Owned; NULL where the node is unlinked. */
+char *node_dup_path(NodeTable *table, Node *node, const char *name);
+
+/* What the kernel may have cached below a directory: its known children, as (node, name) pairs
+ * with references. */
+typedef struct NodeChild {
+    Node *node;
+    char *name;
+} NodeChild;
+GArray *node_dup_children(NodeTable *table, Node *parent); /* clear func set */
+
+/* A slot for the layer above (the file's fencing state): set once, freed with the node. */
+gpointer node_data(Node *node);
+/* Sets it if it is still unset; returns the one that stands. Takes `data` when it is set. */
+gpointer node_set_data(Node *node, gpointer data, GDestroyNotify destroy);

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "ops.h"
+#include "warden.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/statvfs.h>
+
+static int stat_node(Fs *fs, Node *node, struct stat *st_out)
+{
+    g_auto(NodeFd) fd = NODE_FD_INIT;
+    int r = node_fd_get(fs->nodes, node, &fd);
+
+    if (r != 0)
+        return r;
+    return fstatat(fd.fd, "", st_out, AT_EMPTY_PATH) == 0 ? 0 : -errno;
+}
+
+static int stat_open(Fs *fs, Node *node, const struct fuse_file_info *fi, struct stat *st_out)
+{
+    if (!fi || node_type(node) == S_IFDIR)
+        return stat_node(fs, node, st_out);
+    return fstat(handle_of(fi->fh)->fd, st_out) == 0 ? 0 : -errno;
+}
+
+static void reply_attr(fuse_req_t req, Fs *fs, int r, const struct stat *st)
+{
+    if (r != 0)
+        fuse_reply_err(req, -r);
+    else
+        fuse_reply_attr(req, st, fs_cache_seconds(fs));
+}
+
+static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    Fs *fs = fs_of(req);
+    struct stat st;
+
+    reply_attr(req, fs, stat_open(fs, fs_node(fs, ino), fi, &st), &st);
+}
+
+static int change_mode(Fs *fs, Node *node, int fd, const NodePath *path, mode_t mode)
+{
+    struct stat st;
+
+    if (node_type(node) == S_IFLNK)
+        return -EOPNOTSUPP;
+    if (fstatat(fd, "", &st, AT_EMPTY_PATH) != 0)
+        return -errno;
+    if (chmod(path->text, mode & 07777) != 0)
+        return -errno;
+    /* The kernel does not look at the search permission of directories that it has cached. */
+    if (S_ISDIR(st.st_mode) && !fs->kernel_checks && (st.st_mode & 0111 & ~mode))
+        warden_expire_children(fs->warden, node);
+    return 0;
+}
+
+static int change_owner(int fd, const struct stat *attr, int to_set)
+{
+    uid_t uid = to_set & FUSE_SET_ATTR_UID ? attr->st_uid : (uid_t)-1;
+    gid_t gid = to_set & FUSE_SET_ATTR_GID ? attr->st_gid : (gid_t)-1;
+
+    return fchownat(fd, "", uid, gid, AT_EMPTY_PATH) == 0 ? 0 : -errno;
+}
+
+static int change_size(fuse_req_t req, Fs *fs, const NodePath *path, off_t size, int to_set,
+                       const struct fuse_file_info *fi)
+{
+    int r = fi ? ftruncate(handle_of(fi->fh)->fd, size) : truncate(path->text, size);
+
+    if (r != 0)
+        return -errno;
+    if (fi && (to_set & FUSE_SET_ATTR_KILL_SUID))
+        ops_clear_suid(req, fs, handle_of(fi->fh)->fd);
+    return 0;
+}
+
+static struct timespec new_time(struct timespec given, int to_set, int flag, int now_flag)
+{
+    if (to_set & now_flag)
+        return (struct timespec){.tv_nsec = UTIME_NOW};
+    if (to_set & flag)
+        return given;
+    return (struct timespec){.tv_nsec = UTIME_OMIT};
+}
+
+static int change_times(int fd, const struct stat *attr, int to_set)
+{
+    struct timespec times[2] = {
+        new_time(attr->st_atim, to_set, FUSE_SET_ATTR_ATIME, FUSE_SET_ATTR_ATIME_NOW),
+        new_time(attr->st_mtim, to_set, FUSE_SET_ATTR_MTIME, FUSE_SET_ATTR_MTIME_NOW),
+    };
+
+    return utimensat(fd, "", times, AT_EMPTY_PATH) == 0 ? 0 : -errno;
+}
+
+static int set_attributes(fuse_req_t req, Fs *fs, const Change *change, Node *node,
+                          const struct stat *attr, int to_set, const struct fuse_file_info *fi)
+{
+    g_auto(NodeFd) fd = NODE_FD_INIT;
+    NodePath path;
+    int r;
+
+    guard_assert_admitted(change);
+    r = node_fd_get(fs->nodes, node, &fd);
+    if (r != 0)
+        return r;
+    node_fd_path(&fd, &path);
+    if (to_set & FUSE_SET_ATTR_MODE)
+        r = change_mode(fs, node, fd.fd, &path, attr->st_mode);
+    if (r == 0 && (to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)))
+        r = change_owner(fd.fd, attr, to_set);
+    if (r == 0 && (to_set & FUSE_SET_ATTR_SIZE))
+        r = change_size(req, fs, &path, attr->st_size, to_set, fi);
+    if (r == 0 && (to_set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME |
+                             FUSE_SET_ATTR_MTIME_NOW)))
+        r = change_times(fd.fd, attr, to_set);
+    return r;
+}
+
+static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
+                       struct fuse_file_info *fi)
+{
+    Fs *fs = fs_of(req);
+    Node *node = fs_node(fs, ino);
+    Caller caller = caller_of(req);
+    gboolean of_size = (to_set & FUSE_SET_ATTR_SIZE) != 0;
+    struct fuse_file_info *open = node_type(node) == S_IFDIR ? NULL : fi;
+    struct stat st;
+    Change change;
+    int r;
+
+    if (open && of_size && handle_of(open->fh)->file)
+        r = guard_begin_handle(fs->guard, &caller, handle_of(open->fh), &change);
+    else
+        r = guard_begin_node(fs->guard, &caller, node, of_size, &change);
+    if (r == 0) {
+        r = set_attributes(req, fs, &change, node, attr, to_set, open);
+        guard_end(fs->guard, &change, r);
+    }
+    if (r == 0)
+        r = stat_open(fs, node, fi, &st);
+    reply_attr(req, fs, r, &st);
+}
+
+static int check_access(Fs *fs, fuse_req_t req, Node *node, int mask)
+{
+    g_auto(NodeFd) fd = NODE_FD_INIT;
+    Caller caller = caller_of(req);
+    int r = node_fd_get(fs->nodes, node, &fd);
+
+    if (r != 0)
+        return r;
+    if (node_type(node) != S_IFLNK) {
+        NodePath path;
+
+        node_fd_path(&fd, &path);
+        if (faccessat(AT_FDCWD, path.text, mask, AT_EACCESS) != 0)
+            return -errno;
+    }
+    if ((mask & W_OK) && !guard_permits_on(fs->guard, &caller, node))
+        return -EROFS;
+    return 0;
+}
+
+static void op_access(fuse_req_t req, fuse_ino_t ino, int mask)
+{
+    Fs *fs = fs_of(req);
+
+    fuse_reply_err(req, -check_access(fs, req, fs_node(fs, ino), mask));
+}
+
+static int stat_fs(Fs *fs, struct statvfs *st_out)
+{
+    g_auto(NodeFd) fd = NODE_FD_INIT;
+    int r = node_fd_get(fs->nodes, node_table_root(fs->nodes), &fd);
+
+    if (r != 0)
+        return r;
+    return fstatvfs(fd.fd, st_out) == 0 ? 0 : -errno;
+}
+
+static void op_statfs(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED)
+{
+    struct statvfs st;
+    int r = stat_fs(fs_of(req), &st);
+
+    if (r != 0)
+        fuse_reply_err(req, -r);
+    else
+        fuse_reply_statfs(req, &st);
+}
+
+void ops_add_attr(struct fuse_lowlevel_ops *ops)
+{
+    ops->getattr = op_getattr;
+    ops->setattr = op_setattr;
+    ops->access = op_access;
+    ops->statfs = op_statfs;
+}

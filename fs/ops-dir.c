@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "ops.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#define DIR_BUFFER_SIZE 32768
+
+/* What getdents64(2) fills in; offsets are cookies of the backing filesystem, never indexes. */
+typedef struct BackingEntry {
+    guint64 ino;
+    gint64 off; /* cookie of the entry after this one */
+    unsigned short reclen;
+    unsigned char type;
+    char name[];
+} BackingEntry;
+
+typedef struct DirHandle {
+    int fd;
+    Node *node; /* referenced */
+    off_t next; /* cookie of the entry at `pos` */
+    size_t pos, end;
+    _Alignas(8) char buffer[DIR_BUFFER_SIZE];
+} DirHandle;
+
+static DirHandle *dir_handle_of(uint64_t fh)
+{
+    return (DirHandle *)(uintptr_t)fh;
+}
+
+int dir_handle_fd(uint64_t fh)
+{
+    return dir_handle_of(fh)->fd;
+}
+
+static void dir_handle_free(Fs *fs, DirHandle *dir)
+{
+    close(dir->fd);
+    node_unref(fs->nodes, dir->node);
+    g_free(dir);
+}
+
+static int open_dir(Fs *fs, Node *node, DirHandle **dir_out)
+{
+    g_auto(NodeFd) path_fd = NODE_FD_INIT;
+    DirHandle *dir;
+    int fd, r;
+
+    r = node_fd_get(fs->nodes, node, &path_fd);
+    if (r != 0)
+        return r;
+    fd = openat(path_fd.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    dir = g_new(DirHandle, 1);
+    dir->fd = fd;
+    dir->node = node_ref(fs->nodes, node);
+    dir->next = 0;
+    dir->pos = dir->end = 0;
+    *dir_out = dir;
+    return 0;
+}
+
+static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    Fs *fs = fs_of(req);
+    DirHandle *dir = NULL;
+    int r = open_dir(fs, fs_node(fs, ino), &dir);
+
+    if (r != 0) {
+        fuse_reply_err(req, -r);
+        return;
+    }
+    fi->fh = (uintptr_t)dir;
+    fi->cache_readdir = fi->keep_cache = fs_cache_seconds(fs) > CACHE_SHORT_S;
+    if (fuse_reply_open(req, fi) != 0)
+        dir_handle_free(fs, dir);
+}
+
+/* The entry at the position, NULL at the end. The kernel may go back to any cookie. */
+static int next_entry(DirHandle *dir, const BackingEntry **entry_out)
+{
+    if (dir->pos >= dir->end) {
+        long n = syscall(SYS_getdents64, dir->fd, dir->buffer, sizeof dir->buffer);
+
+        if (n < 0)
+            return -errno;
+        dir->pos = 0;
+        dir->end = (size_t)n;
+    }
+    *entry_out = dir->pos < dir->end ? (const BackingEntry *)(dir->buffer + dir->pos) : NULL;
+    return 0;
+}
+
+static void skip_entry(DirHandle *dir, const BackingEntry *entry)
+{
+    dir->pos += entry->reclen;
+    dir->next = entry->off;
+}
+
+static int go_to(DirHandle *dir, off_t off)
+{
+    if (off == dir->next && off != 0)
+        return 0;
+    if (lseek(dir->fd, off, SEEK_SET) < 0)
+        return -errno;
+    dir->pos = dir->end = 0;
+    dir->next = off;
+    return 0;
+}
+
+static gboolean is_dot(const char *name)
+{
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
+/* Adds one entry to the reply; 0 where it does not fit. A name that has vanished since is listed
+ * without attributes, which the kernel then looks up, or not. */
+static size_t add_entry(fuse_req_t req, Fs *fs, DirHandle *dir, const BackingEntry *entry,
+                        gboolean plus, char *out, size_t room)
+{
+    struct fuse_entry_param param = {
+        .attr = {.st_ino = entry->ino, .st_mode = DTTOIF(entry->type)},
+    };
+    struct statx stx;
+    Node *node = NULL;
+    size_t used;
+
+    if (!plus) {
+        used = fuse_add_direntry(req, out, room, entry->name, &param.attr, entry->off);
+        return used <= room ? used : 0;
+    }
+    if (!is_dot(entry->name) && statx(dir->fd, entry->name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT,
+                                      NODE_STATX_MASK, &stx) == 0) {
+        struct stat st;
+
+        node_stat_from_statx(&stx, &st);
+        node = node_find_or_add(fs->nodes, dir->node, entry->name, &stx);
+        ops_fill_entry(fs, node, &st, &param);
+    }
+    used = fuse_add_direntry_plus(req, out, room, entry->name, &param, entry->off);
+    if (used <= room)
+        return used;
+    if (node)
+        node_forget(fs->nodes, node, 1);
+    return 0;
+}
+
+static ssize_t fill_entries(fuse_req_t req, Fs *fs, DirHandle *dir, off_t off, gboolean plus,
+                            char *out, size_t size)
+{
+    size_t filled = 0;
+    int r = go_to(dir, off);
+
+    while (r == 0) {
+        const BackingEntry *entry = NULL;
+        size_t used;
+
+        r = next_entry(dir, &entry);
+        if (r != 0 || !entry)
+            break;
+        used = add_entry(req, fs, dir, entry, plus, out + filled, size - filled);
+        if (used == 0)
+            break;
+        filled += used;
+        skip_entry(dir, entry);
+    }
+    return r == 0 || filled > 0 ? (ssize_t)filled : r;
+}
+
+static void read_dir(fuse_req_t req, size_t size, off_t off, struct fuse_file_info *fi,
+                     gboolean plus)
+{
+    Fs *fs = fs_of(req);
+    g_autofree char *out = g_malloc(size);
+    ssize_t filled = fill_entries(req, fs, dir_handle_of(fi->fh), off, plus, out, size);
+
+    if (filled < 0)
+        fuse_reply_err(req, (int)-filled);
+    else
+        fuse_reply_buf(req, out, (size_t)filled);
+}
+
+static void op_readdir(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, size_t size, off_t off,
+                       struct fuse_file_info *fi)
+{
+    read_dir(req, size, off, fi, FALSE);
+}
+
+static void op_readdirplus(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, size_t size, off_t off,
+                           struct fuse_file_info *fi)
+{
+    read_dir(req, size, off, fi, TRUE);
+}
+
+static void op_releasedir(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, struct fuse_file_info *fi)
+{
+    dir_handle_free(fs_of(req), dir_handle_of(fi->fh));
+    fuse_reply_err(req, 0);
+}
+
+static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, int datasync,
+                        struct fuse_file_info *fi)
+{
+    int fd = dir_handle_of(fi->fh)->fd;
+    int r = datasync ? fdatasync(fd) : fsync(fd);
+
+    fuse_reply_err(req, r == 0 ? 0 : errno);
+}
+
+void ops_add_dir(struct fuse_lowlevel_ops *ops)
+{
+    ops->opendir = op_opendir;
+    ops->readdir = op_readdir;
+    ops->readdirplus = op_readdirplus;
+    ops->releasedir = op_releasedir;
+    ops->fsyncdir = op_fsyncdir;
+}

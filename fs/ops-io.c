@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "ops.h"
+#include "warden.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/uio.h>
+
+/* One buffer a thread, as large as the largest read that it has met. */
+typedef struct ReadBuffer {
+    size_t size;
+    char *bytes;
+} ReadBuffer;
+
+static void read_buffer_free(gpointer data)
+{
+    ReadBuffer *buffer = data;
+
+    g_free(buffer->bytes);
+    g_free(buffer);
+}
+
+static GPrivate read_buffer = G_PRIVATE_INIT(read_buffer_free);
+
+static char *this_threads_buffer(size_t size)
+{
+    ReadBuffer *buffer = g_private_get(&read_buffer);
+
+    if (!buffer) {
+        buffer = g_new0(ReadBuffer, 1);
+        g_private_set(&read_buffer, buffer);
+    }
+    if (buffer->size < size) {
+        g_free(buffer->bytes);
+        buffer->bytes = g_malloc(size);
+        buffer->size = size;
+    }
+    return buffer->bytes;
+}
+
+/* Up to size bytes, fewer only at the end of the file: a short answer would tell the kernel that
+ * the file ends there. */
+static ssize_t read_fully(int fd, char *bytes, size_t size, off_t off)
+{
+    size_t done = 0;
+
+    while (done < size) {
+        ssize_t n = pread(fd, bytes + done, size - done, off + (off_t)done);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return done > 0 ? (ssize_t)done : -errno;
+        if (n == 0)
+            break;
+        done += (size_t)n;
+    }
+    return (ssize_t)done;
+}
+
+static void op_read(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, size_t size, off_t off,
+                    struct fuse_file_info *fi)
+{
+    char *bytes = this_threads_buffer(size);
+    ssize_t n = read_fully(handle_of(fi->fh)->fd, bytes, size, off);
+
+    if (n < 0)
+        fuse_reply_err(req, (int)-n);
+    else
+        fuse_reply_buf(req, bytes, (size_t)n);
+}
+
+void ops_clear_suid(fuse_req_t req, Fs *fs, int fd)
+{
+    struct stat st;
+
+    if (!fs->as_root || fuse_req_ctx(req)->uid == 0 || fstat(fd, &st) != 0)
+        return;
+    if ((st.st_mode & S_ISUID) || (st.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP)) {
+        mode_t keep = st.st_mode & 07777 & ~(mode_t)S_ISUID;
+
+        if (st.st_mode & S_IXGRP)
+            keep &= ~(mode_t)S_ISGID;
+        /* best effort, as in the kernel: the write stands already */
+        if (fchmod(fd, keep) != 0)
+            g_debug("cannot clear suid after a write: %s", g_strerror(errno));
+    }
+}
+
+/* All of it, or what fitted before an error. */
+static ssize_t write_fully(const Change *change, int fd, const char *bytes, size_t size, off_t off,
+                           int flags)
+{
+    size_t done = 0;
+
+    guard_assert_admitted(change);
+    while (done < size) {
+        /* an iovec is not const, though writing only reads it */
+        struct iovec iov = {.iov_base = (void *)(uintptr_t)(bytes + done), .iov_len = size - done};
+        ssize_t n = pwritev2(fd, &iov, 1, off + (off_t)done, flags);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return done > 0 ? (ssize_t)done : -errno;
+        done += (size_t)n;
+    }
+    return (ssize_t)done;
+}
+
+static void op_write(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, const char *bytes, size_t size,
+                     off_t off, struct fuse_file_info *fi)
+{
+    Fs *fs = fs_of(req);
+    Handle *handle = handle_of(fi->fh);
+    Caller caller = caller_of(req);
+    Change change;
+    ssize_t n;
+
+    caller.from_page = fi->writepage;
+    n = guard_begin_handle(fs->guard, &caller, handle, &change);
+    if (n == 0) {
+        gboolean append = (fi->flags & O_APPEND) && !fi->writepage;
+
+        n = write_fully(&change, handle->fd, bytes, size, off, append ? RWF_APPEND : 0);
+        if (n > 0 && !fi->writepage)
+            ops_clear_suid(req, fs, handle->fd);
+        guard_end(fs->guard, &change, n);
+    }
+    /* The refused page still stands in the cache: readers shall see what the file holds. */
+    if (n < 0 && fi->writepage)
+        warden_drop_pages(fs->warden, handle->node, off, (off_t)size);
+    if (n < 0)
+        fuse_reply_err(req, (int)-n);
+    else
+        fuse_reply_write(req, (size_t)n);
+}
+
+static void op_fsync(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, int datasync,
+                     struct fuse_file_info *fi)
+{
+    int fd = handle_of(fi->fh)->fd;
+    int r = datasync ? fdatasync(fd) : fsync(fd);
+
+    fuse_reply_err(req, r == 0 ? 0 : errno);
+}
+
+static int allocate(const Change *change, int fd, int mode, off_t offset, off_t length)
+{
+    guard_assert_admitted(change);
+    return fallocate(fd, mode, offset, length) == 0 ? 0 : -errno;
+}
+
+static void op_fallocate(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, int mode, off_t offset,
+                         off_t length, struct fuse_file_info *fi)
+{
+    Fs *fs = fs_of(req);
+    Handle *handle = handle_of(fi->fh);
+    Caller caller = caller_of(req);
+    Change change;
+    int r;
+
+    r = guard_begin_handle(fs->guard, &caller, handle, &change);
+    if (r == 0) {
+        r = allocate(&change, handle->fd, mode, offset, length);
+        if (r == 0)
+            ops_clear_suid(req, fs, handle->fd);
+        guard_end(fs->guard, &change, r);
+    }
+    fuse_reply_err(req, -r);
+}
+
+static ssize_t copy_range(const Change *change, int from_fd, off_t from_off, int to_fd,
+                          off_t to_off, size_t size, int flags)
+{
+    ssize_t n;
+
+    guard_assert_admitted(change);
+    n = copy_file_range(from_fd, &from_off, to_fd, &to_off, size, (unsigned)flags);
+    return n >= 0 ? n : -errno;
+}
+
+static void op_copy_file_range(fuse_req_t req, fuse_ino_t from G_GNUC_UNUSED, off_t from_off,
+                               struct fuse_file_info *from_fi, fuse_ino_t to G_GNUC_UNUSED,
+                               off_t to_off, struct fuse_file_info *to_fi, size_t size, int flags)
+{
+    Fs *fs = fs_of(req);
+    Handle *target = handle_of(to_fi->fh);
+    Caller caller = caller_of(req);
+    Change change;
+    ssize_t n;
+
+    n = guard_begin_handle(fs->guard, &caller, target, &change);
+    if (n == 0) {
+        n = copy_range(&change, handle_of(from_fi->fh)->fd, from_off, target->fd, to_off, size,
+                       flags);
+        if (n > 0)
+            ops_clear_suid(req, fs, target->fd);
+        guard_end(fs->guard, &change, n);
+    }
+    if (n < 0)
+        fuse_reply_err(req, (int)-n);
+    else
+        fuse_reply_write(req, (size_t)n);
+}
+
+static void op_lseek(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, off_t off, int whence,
+                     struct fuse_file_info *fi)
+{
+    off_t found = lseek(handle_of(fi->fh)->fd, off, whence);
+
+    if (found < 0)
+        fuse_reply_err(req, errno);
+    else
+        fuse_reply_lseek(req, found);
+}
+
+void ops_add_io(struct fuse_lowlevel_ops *ops)
+{
+    ops->read = op_read;
+    ops->write = op_write;
+    ops->fsync = op_fsync;
+    ops->fallocate = op_fallocate;
+    ops->copy_file_range = op_copy_file_range;
+    ops->lseek = op_lseek;
+}

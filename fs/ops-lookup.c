@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "ops.h"
+#include <errno.h>
+#include <limits.h>
+#include <sys/fsuid.h>
+
+void ops_fill_entry(Fs *fs, Node *node, const struct stat *st, struct fuse_entry_param *entry_out)
+{
+    double seconds = fs_cache_seconds(fs);
+
+    *entry_out = (struct fuse_entry_param){
+        .ino = fs_ino(fs, node),
+        .generation = node_generation(node),
+        .attr = *st,
+        .attr_timeout = seconds,
+        .entry_timeout = seconds,
+    };
+}
+
+void ops_reply_entry(fuse_req_t req, Fs *fs, int r, Node *node, const struct stat *st)
+{
+    struct fuse_entry_param entry;
+
+    if (r != 0) {
+        fuse_reply_err(req, -r);
+        return;
+    }
+    ops_fill_entry(fs, node, st, &entry);
+    if (fuse_reply_entry(req, &entry) != 0)
+        node_forget(fs->nodes, node, 1);
+}
+
+/* setfsuid(2) and setfsgid(2) are per thread, and leaving uid 0 drops the capabilities that would
+ * override permissions. They report no error: the old value comes back either way. */
+Creds creds_become(fuse_req_t req, Fs *fs)
+{
+    const struct fuse_ctx *ctx = fuse_req_ctx(req);
+
+    if (!fs->as_root || (ctx->uid == 0 && ctx->gid == 0))
+        return (Creds){.switched = FALSE};
+    setfsgid(ctx->gid);
+    setfsuid(ctx->uid);
+    return (Creds){.switched = TRUE};
+}
+
+void creds_restore(Creds *creds)
+{
+    if (!creds->switched)
+        return;
+    setfsuid(0);
+    setfsgid(0);
+    creds->switched = FALSE;
+}
+
+static void reply_negative(fuse_req_t req, Fs *fs)
+{
+    double seconds = fs_cache_seconds(fs);
+
+    if (seconds > CACHE_SHORT_S)
+        fuse_reply_entry(req, &(struct fuse_entry_param){.entry_timeout = seconds});
+    else
+        fuse_reply_err(req, ENOENT);
+}
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    Fs *fs = fs_of(req);
+    g_auto(NodeFd) fd = NODE_FD_INIT;
+    struct stat st;
+    Node *node = NULL;
+    int r;
+
+    r = node_fd_get(fs->nodes, fs_node(fs, parent), &fd);
+    if (r == 0)
+        r = node_lookup(fs->nodes, fs_node(fs, parent), fd.fd, name, &st, &node);
+    node_fd_clear(&fd);
+    if (r == -ENOENT)
+        reply_negative(req, fs);
+    else
+        ops_reply_entry(req, fs, r, node, &st);
+}
+
+static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
+{
+    Fs *fs = fs_of(req);
+
+    if (ino != FUSE_ROOT_ID)
+        node_forget(fs->nodes, fs_node(fs, ino), nlookup);
+    fuse_reply_none(req);
+}
+
+static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+    Fs *fs = fs_of(req);
+
+    for (size_t i = 0; i < count; i++)
+        if (forgets[i].ino != FUSE_ROOT_ID)
+            node_forget(fs->nodes, fs_node(fs, forgets[i].ino), forgets[i].nlookup);
+    fuse_reply_none(req);
+}
+
+static int read_link(Fs *fs, Node *node, char *target_out, size_t size)
+{
+    g_auto(NodeFd) fd = NODE_FD_INIT;
+    ssize_t n;
+    int r = node_fd_get(fs->nodes, node, &fd);
+
+    if (r != 0)
+        return r;
+    n = readlinkat(fd.fd, "", target_out, size - 1);
+    if (n < 0)
+        return -errno;
+    target_out[n] = '\0';
+    return 0;
+}
+
+static void op_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+    Fs *fs = fs_of(req);
+    char target[PATH_MAX + 1];
+    int r = read_link(fs, fs_node(fs, ino), target, sizeof target);
+
+    if (r != 0)
+        fuse_reply_err(req, -r);
+    else
+        fuse_reply_readlink(req, target);
+}
+
+void ops_add_lookup(struct fuse_lowlevel_ops *ops)
+{
+    ops->lookup = op_lookup;
+    ops->forget = op_forget;
+    ops->forget_multi = op_forget_multi;
+    ops->readlink = op_readlink;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * The operations of the mirror, by family, and what they share.
+ * Thread safety: operations run in any of libfuse's workers; each replies exactly once and waits
+ * for nothing but the backing filesystem.
+ */
+#include "fs.h"
+
+/* Each family puts its operations into the table. */
+void ops_add_lookup(struct fuse_lowlevel_ops *ops); /* lookup, forget, readlink */
+void ops_add_attr(struct fuse_lowlevel_ops *ops);   /* getattr, setattr, access, statfs */
+void ops_add_open(struct fuse_lowlevel_ops *ops);   /* open, create, tmpfile, release */
+void ops_add_io(struct fuse_lowlevel_ops *ops);     /* read, write, fsync, fallocate, lseek... */
+void ops_add_tree(struct fuse_lowlevel_ops *ops);   /* mknod, mkdir, unlink, link, rename... */
+void ops_add_dir(struct fuse_lowlevel_ops *ops);    /* opendir, readdir, releasedir... */
+void ops_add_xattr(struct fuse_lowlevel_ops *ops);  /* xattrs, inspection, control */
+void ops_add_ioctl(struct fuse_lowlevel_ops *ops);  /* flags of files */
+
+static inline Caller caller_of(fuse_req_t req)
+{
+    return (Caller){.tid = fuse_req_ctx(req)->pid};
+}
+
+/* Fills in what a reply says about a file that was looked up. */
+void ops_fill_entry(Fs *fs, Node *node, const struct stat *st, struct fuse_entry_param *entry_out);
+/* Replies with a looked-up node, or an error; undoes the lookup where the reply does not arrive. */
+void ops_reply_entry(fuse_req_t req, Fs *fs, int r, Node *node, const struct stat *st);
+
+/* The caller's user and group for what it creates, where the daemon is root and the caller is not.
+ * Per thread; restored on every path by the cleanup. */
+typedef struct Creds {
+    gboolean switched;
+} Creds;
+Creds creds_become(fuse_req_t req, Fs *fs);
+void creds_restore(Creds *creds);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Creds, creds_restore)
+
+/* Clears suid and sgid as the kernel would for a writer without CAP_FSETID, which the daemon has
+ * where it is root. */
+void ops_clear_suid(fuse_req_t req, Fs *fs, int fd);
+
+/* A directory's open handle, for the ioctls that come through it. */
+int dir_handle_fd(uint64_t fh);

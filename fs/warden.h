@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * The one thread that holds no request, and so may tell the kernel to drop or write back what it
+ * caches: expiry, releases that wait, the end of sessions, the queue, signals, the log.
+ *
+ * Such a notification waits for write-back, which comes as requests to the workers. From inside a
+ * request it would wait for itself; therefore only this thread sends one, and it takes part in no
+ * request. It is over before the workers are, else a notification would wait for them for ever.
+ *
+ * Thread safety: the functions that queue something may be called from any thread.
+ */
+#include "bypass.h"
+#include "fs.h"
+
+/* `past` (taken): the processes that reach past the mount. registry_fd and processes_fd become
+ * readable when registrations changed or processes died; borrowed. */
+Warden *warden_new(Fs *fs, int registry_fd, int processes_fd, GPtrArray *past, GError **error);
+void warden_free(Warden *warden);
+
+/* Starts the thread; `exit_thread` is woken with SIGUSR1 until the session loop has ended. SIGTERM,
+ * SIGINT and SIGHUP have to be blocked in every thread. */
+void warden_start(Warden *warden, pthread_t exit_thread);
+/* Ends it; the session loop is over. */
+void warden_stop(Warden *warden);
+
+/* Something is due for keeper_tick. */
+void warden_wake(Warden *warden);
+/* The kernel shall look up the names in a directory again. */
+void warden_expire_children(Warden *warden, Node *directory);
+/* The kernel shall drop a page that was refused, so that readers see what the file holds. */
+void warden_drop_pages(Warden *warden, Node *node, off_t off, off_t length);
+
+/* The processes that still reach past the mount: GPtrArray of BypassProcess, owned. */
+GPtrArray *warden_list_past(Warden *warden);
