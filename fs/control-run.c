@@ -14,7 +14,7 @@ static int run_acquire(Fs *fs, Session *session, const ControlMessage *message)
 static int run_wait(Fs *fs, const Caller *caller, Session *session, const ControlMessage *message)
 {
     return keeper_enqueue(fs->keeper, session, caller->tid, message->ttl_ms, message->for_ms)
-               ? -EAGAIN
+               ? -EINPROGRESS
                : 0;
 }
 
@@ -24,7 +24,7 @@ static int run_release(Fs *fs, Session *session)
     case KEEPER_RELEASE_DONE:
         return 0;
     case KEEPER_RELEASE_PENDING:
-        return -EAGAIN;
+        return 0; /* the warden ends it; nobody waits in a request */
     default:
         return -EPERM;
     }
@@ -44,7 +44,11 @@ static int run_inherit(Fs *fs, const Caller *caller, Session *session)
         return -ESRCH;
     if (session_table_resolve(fs->sessions, info.ppid, &parent) != CALLER_SESSION)
         return 0;
-    keeper_hand_on(fs->keeper, parent, session);
+    if (!keeper_hand_on(fs->keeper, parent, session)) {
+        g_autoptr(Session) holder = keeper_holder(fs->keeper);
+
+        return holder == parent && parent != session ? -EBUSY : 0;
+    }
     return 0;
 }
 

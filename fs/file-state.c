@@ -157,7 +157,7 @@ StoreOwner file_state_judge_store(FileState *file, Session **session_out)
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&file->lock);
     Session *owner = NULL;
-    gboolean stale = FALSE;
+    gboolean any_current = FALSE;
 
     for (guint i = 0; file->handles && i < file->handles->len; i++) {
         const WriterHandle *handle = g_ptr_array_index(file->handles, i);
@@ -165,12 +165,12 @@ StoreOwner file_state_judge_store(FileState *file, Session **session_out)
         if (!handle->session || (owner && owner != handle->session))
             return STORE_OWNER_MANY;
         owner = handle->session;
-        stale |= changed_since_locked(file, owner, handle->seen);
+        any_current |= !changed_since_locked(file, owner, handle->seen);
     }
     if (!owner)
         return STORE_OWNER_MANY;
     *session_out = session_ref(owner);
-    return stale ? STORE_OWNER_STALE : STORE_OWNER_ONE;
+    return any_current ? STORE_OWNER_ONE : STORE_OWNER_STALE;
 }
 
 void file_state_get_writer(FileState *file, FileWriter *writer_out)

@@ -52,9 +52,10 @@ void file_state_remove_handle(FileState *file, WriterHandle *handle);
 void file_state_handle_saw(FileState *file, WriterHandle *handle, guint64 seen);
 
 typedef enum StoreOwner {
-    STORE_OWNER_ONE,  /* every such handle belongs to one session, which has seen the last change */
-    STORE_OWNER_MANY, /* they belong to several, or to nobody known */
-    STORE_OWNER_STALE, /* one session, but another changed the file since it was opened */
+    STORE_OWNER_ONE,   /* every such handle belongs to one session, and one has seen the last change
+                        */
+    STORE_OWNER_MANY,  /* they belong to several, or to nobody known */
+    STORE_OWNER_STALE, /* one session, but another changed the file since each was opened */
 } StoreOwner;
 /* Whose a store may be that reached the daemon through a mapping. *session_out (owned) for
  * STORE_OWNER_ONE and _STALE. */

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
@@ -270,14 +271,42 @@ static gboolean make_session(Mounting *mounting, const MountOptions *options, GE
     return FALSE;
 }
 
+/* fusermount3 explains itself on standard error: taken from there, so that one line says it all.
+ * The daemon has no other thread yet. Owned; NULL where it said nothing. */
+static char *mount_and_listen(struct fuse_session *se, const char *mountpoint, int *result_out)
+{
+    autofd heard_fd = memfd_create("leasefs-mount", MFD_CLOEXEC);
+    autofd stderr_fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+    char text[512];
+    ssize_t n;
+
+    if (heard_fd >= 0 && stderr_fd >= 0)
+        dup2(heard_fd, STDERR_FILENO);
+    *result_out = fuse_session_mount(se, mountpoint);
+    if (heard_fd < 0 || stderr_fd < 0)
+        return NULL;
+    dup2(stderr_fd, STDERR_FILENO);
+    n = pread(heard_fd, text, sizeof text - 1, 0);
+    if (n <= 0)
+        return NULL;
+    text[n] = '\0';
+    text[strcspn(text, "\n")] = '\0';
+    return g_strdup(g_str_has_prefix(text, "fusermount3: ") ? text + strlen("fusermount3: ")
+                                                            : text);
+}
+
 static gboolean do_mount(Mounting *mounting, GError **error)
 {
     Fs *fs = &mounting->fs;
+    g_autofree char *heard = NULL;
+    int r;
 
-    if (fuse_session_mount(fs->se, fs->mountpoint) != 0) {
+    heard = mount_and_listen(fs->se, fs->mountpoint, &r);
+    if (r != 0) {
+        const char *why = heard ? heard : last_complaint;
+
         g_set_error(error, MOUNT_ERROR, MOUNT_ERROR_FAILED, "cannot mount on %s: %s",
-                    fs->mountpoint,
-                    last_complaint ? last_complaint : "fusermount3 or mount(2) refused it");
+                    fs->mountpoint, why ? why : "fusermount3 or mount(2) refused it");
         return FALSE;
     }
     mounting->mounted = TRUE;

@@ -3,7 +3,6 @@
 #include "cmd.h"
 #include "lease-wait.h"
 #include "narrow.h"
-#include "options.h"
 #include "print.h"
 #include "status-text.h"
 #include "usage.h"
@@ -55,7 +54,7 @@ static int print_granted(const Acquire *acquire)
 
     if (status == NULL)
         return fail(error);
-    left = duration_format(status->remaining_ms);
+    left = status_text_left(status);
     if (!acquire->json) {
         printf("acquired: epoch %" G_GINT64_FORMAT ", fresh for %s\n", status->epoch, left);
     } else {

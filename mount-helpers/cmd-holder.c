@@ -2,7 +2,6 @@
 #include "client.h"
 #include "cmd.h"
 #include "lease-wait.h"
-#include "options.h"
 #include "print.h"
 #include "status-text.h"
 #include "usage.h"
@@ -144,7 +143,7 @@ int cmd_refresh(int argc, char **argv)
     }
     if (code == EPERM)
         return refuse(&holder, after);
-    left = duration_format(after->remaining_ms);
+    left = status_text_left(after);
     if (holder.json)
         print_lease_json(after, "refreshed");
     else
@@ -181,15 +180,15 @@ int cmd_release(int argc, char **argv)
         return status;
     was_free = is_free(holder.before);
     code = client_control(holder.client, "release");
-    if (code != 0 && code != EPERM && code != EAGAIN)
+    if (code != 0 && code != EPERM)
         return fail_errno(&holder, code);
-    after = code == EAGAIN ? wait_until_released(&holder, &error)
-                           : client_status(holder.client, NULL, &error);
+    after = code == 0 ? wait_until_released(&holder, &error)
+                      : client_status(holder.client, NULL, &error);
     if (after == NULL)
         return fail(&holder, error);
     if (code == EPERM && !is_free(after))
         return refuse(&holder, after);
-    if (code == EAGAIN && mount_status_is_mine(after) && after->epoch == holder.before->epoch) {
+    if (code == 0 && mount_status_is_mine(after) && after->epoch == holder.before->epoch) {
         print_failure(holder.usage->command,
                       "%s: changes of this session are still being written back; the lease is free "
                       "when they are",

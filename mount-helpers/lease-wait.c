@@ -97,7 +97,7 @@ LeaseWait lease_wait(const Client *client, gint64 ttl_ms, gint64 for_ms, Signals
 
         if (code == 0)
             return LEASE_WAIT_GRANTED;
-        if (code != EAGAIN) {
+        if (code != EINPROGRESS) {
             g_autofree char *why = lease_explain_errno(client, code);
 
             g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED, "cannot wait for the lease: %s", why);

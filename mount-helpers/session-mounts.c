@@ -51,8 +51,8 @@ gboolean session_mount_tell(const Client *mount, const char *sessions_path, GErr
 
 void session_mount_inherit(const Client *mount)
 {
-    /* EAGAIN: a change of the other session is just on its way. */
-    for (guint i = 0; i < INHERIT_TRIES && client_control(mount, "inherit") == EAGAIN; i++)
+    /* EBUSY: a change of the other session is just on its way. */
+    for (guint i = 0; i < INHERIT_TRIES && client_control(mount, "inherit") == EBUSY; i++)
         g_usleep(RETRY_MS * 1000);
 }
 

@@ -69,6 +69,11 @@ char *status_text_lease(const MountStatus *status)
     return g_strdup_printf("%s %s (%s)", by, holder, status->state);
 }
 
+char *status_text_left(const MountStatus *status)
+{
+    return duration_format((status->remaining_ms + 999) / 1000 * 1000);
+}
+
 char *status_text_reason(const MountStatus *status)
 {
     g_autofree char *lease = NULL;

@@ -11,6 +11,8 @@
 char *status_text_format(const MountStatus *status, gint64 now_ms, GTimeZone *zone);
 /* `held by SESSION (pid N, COMM), fresh for 2m05s more`, `free`, ... Owned. */
 char *status_text_lease(const MountStatus *status);
+/* How long a lease stays fresh that was renewed just now: rounded up, `5m00s`. Owned. */
+char *status_text_left(const MountStatus *status);
 /* Why the asking process may not write: the daemon's sentence, or one that stands for it. Owned. */
 char *status_text_reason(const MountStatus *status);
 /* How the process's session was found, from the document's word for it. Borrowed. */
