@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "file-state.h"
+#include "mutex.h"
 
 struct WriterHandle {
     Session *session; /* NULL: could not be identified */
@@ -7,7 +8,7 @@ struct WriterHandle {
 };
 
 struct FileState {
-    GMutex lock;
+    Mutex lock;
     guint64 change;
     guint64 other_change;
     Session *changed_by; /* of `change`; NULL: nobody known */
@@ -36,7 +37,7 @@ static void file_state_free(gpointer data)
     session_replace(&file->written_by, NULL);
     session_replace(&file->creator, NULL);
     g_clear_pointer(&file->handles, g_ptr_array_unref);
-    g_mutex_clear(&file->lock);
+    mutex_clear(&file->lock);
     g_free(file);
 }
 
@@ -53,7 +54,7 @@ FileState *file_state_of(Node *node)
     if (file)
         return file;
     file = g_new0(FileState, 1);
-    g_mutex_init(&file->lock);
+    mutex_init(&file->lock);
     standing = node_set_data(node, file, file_state_free);
     if (standing != file)
         file_state_free(file);
@@ -62,7 +63,7 @@ FileState *file_state_of(Node *node)
 
 guint64 file_state_change_number(FileState *file)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&file->lock);
+    MUTEX_GUARD(&file->lock);
 
     return file->change;
 }
@@ -78,7 +79,7 @@ static gboolean changed_since_locked(FileState *file, Session *session, guint64 
 
 gboolean file_state_changed_since(FileState *file, Session *session, guint64 seen)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&file->lock);
+    MUTEX_GUARD(&file->lock);
 
     return changed_since_locked(file, session, seen);
 }
@@ -86,7 +87,7 @@ gboolean file_state_changed_since(FileState *file, Session *session, guint64 see
 guint64 file_state_note_change(FileState *file, Session *session, gint64 wall_ms, guint64 epoch,
                                gboolean of_data)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&file->lock);
+    MUTEX_GUARD(&file->lock);
 
     session_replace(&file->written_by, session);
     file->written_ms = wall_ms;
@@ -102,7 +103,7 @@ guint64 file_state_note_change(FileState *file, Session *session, gint64 wall_ms
 
 void file_state_set_creator(FileState *file, Session *session)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&file->lock);
+    MUTEX_GUARD(&file->lock);
 
     if (!file->creator)
         session_replace(&file->creator, session);
@@ -110,7 +111,7 @@ void file_state_set_creator(FileState *file, Session *session)
 
 gboolean file_state_is_creator(FileState *file, Session *session)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&file->lock);
+    MUTEX_GUARD(&file->lock);
 
     return session && file->creator == session;
 }
@@ -126,7 +127,7 @@ static void writer_handle_free(gpointer data)
 
 WriterHandle *file_state_add_handle(FileState *file, Session *session, guint64 seen)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&file->lock);
+    MUTEX_GUARD(&file->lock);
     WriterHandle *handle = g_new0(WriterHandle, 1);
 
     handle->session = session ? session_ref(session) : NULL;
@@ -139,7 +140,7 @@ WriterHandle *file_state_add_handle(FileState *file, Session *session, guint64 s
 
 void file_state_remove_handle(FileState *file, WriterHandle *handle)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&file->lock);
+    MUTEX_GUARD(&file->lock);
 
     g_ptr_array_remove_fast(file->handles, handle);
     if (file->handles->len == 0)
@@ -148,14 +149,14 @@ void file_state_remove_handle(FileState *file, WriterHandle *handle)
 
 void file_state_handle_saw(FileState *file, WriterHandle *handle, guint64 seen)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&file->lock);
+    MUTEX_GUARD(&file->lock);
 
     handle->seen = seen;
 }
 
 StoreOwner file_state_judge_store(FileState *file, Session **session_out)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&file->lock);
+    MUTEX_GUARD(&file->lock);
     Session *owner = NULL;
     gboolean any_current = FALSE;
 
@@ -175,7 +176,7 @@ StoreOwner file_state_judge_store(FileState *file, Session **session_out)
 
 void file_state_get_writer(FileState *file, FileWriter *writer_out)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&file->lock);
+    MUTEX_GUARD(&file->lock);
 
     *writer_out = (FileWriter){
         .session = file->written_by ? session_dup_id(file->written_by) : NULL,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "guard.h"
+#include "mutex.h"
 #include <errno.h>
 #include <stdatomic.h>
 
@@ -12,7 +13,7 @@ struct Guard {
     gboolean observe;
     gboolean unknown_allowed;
     _Atomic guint64 changes, refused, fenced, stores_lost, passive, shared;
-    GMutex lock;
+    Mutex lock;
     GHashTable *refusals; /* (lock) session serial -> how often */
 };
 
@@ -29,7 +30,7 @@ Guard *guard_new(Keeper *keeper, SessionTable *sessions, NodeTable *nodes, const
     guard->observe = options->mode == GUARD_OBSERVE;
     guard->unknown_allowed = options->unknown_allowed;
     guard->refusals = g_hash_table_new(NULL, NULL);
-    g_mutex_init(&guard->lock);
+    mutex_init(&guard->lock);
     return guard;
 }
 
@@ -38,7 +39,7 @@ void guard_free(Guard *guard)
     if (!guard)
         return;
     g_hash_table_unref(guard->refusals);
-    g_mutex_clear(&guard->lock);
+    mutex_clear(&guard->lock);
     g_free(guard);
 }
 
@@ -84,11 +85,11 @@ static void note_refusal(Guard *guard, Session *session)
     gpointer key = GSIZE_TO_POINTER(session ? session_serial(session) : 0);
 
     count(&guard->refused);
-    g_mutex_lock(&guard->lock);
+    mutex_lock(&guard->lock);
     g_hash_table_insert(
         guard->refusals, key,
         GUINT_TO_POINTER(GPOINTER_TO_UINT(g_hash_table_lookup(guard->refusals, key)) + 1));
-    g_mutex_unlock(&guard->lock);
+    mutex_unlock(&guard->lock);
 }
 
 /* A refusal, which a mount that only observes lets through. */
@@ -360,7 +361,7 @@ void guard_read_counters(Guard *guard, GuardCounters *counters_out)
 
 guint guard_refusals_of(Guard *guard, Session *session)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&guard->lock);
+    MUTEX_GUARD(&guard->lock);
 
     return GPOINTER_TO_UINT(
         g_hash_table_lookup(guard->refusals, GSIZE_TO_POINTER(session_serial(session))));

@@ -39,6 +39,9 @@ typedef struct Mounting {
 static char *last_complaint;
 
 static void keep_complaint(enum fuse_log_level level, const char *format, va_list args)
+    G_GNUC_PRINTF(2, 0);
+
+static void keep_complaint(enum fuse_log_level level, const char *format, va_list args)
 {
     g_autofree char *text = g_strchomp(g_strdup_vprintf(format, args));
 

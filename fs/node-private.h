@@ -31,7 +31,6 @@ struct Node {
     guint16 hashed;
 };
 
-/* A pthread mutex, since ThreadSanitizer cannot see into GMutex. */
 struct NodeTable {
     pthread_mutex_t mutex;
     GHashTable *by_id;   /* set of nodes: (dev, ino) */

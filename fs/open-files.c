@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "open-files.h"
+#include "mutex.h"
 
 typedef struct SessionFiles {
     Session *session;  /* referenced; NULL: not identified */
@@ -8,7 +9,7 @@ typedef struct SessionFiles {
 } SessionFiles;
 
 struct OpenFiles {
-    GMutex lock;
+    Mutex lock;
     GHashTable *sessions; /* Session (or NULL) -> SessionFiles */
 };
 
@@ -26,7 +27,7 @@ OpenFiles *open_files_new(void)
 {
     OpenFiles *files = g_new0(OpenFiles, 1);
 
-    g_mutex_init(&files->lock);
+    mutex_init(&files->lock);
     files->sessions = g_hash_table_new_full(NULL, NULL, NULL, session_files_free);
     return files;
 }
@@ -36,13 +37,13 @@ void open_files_free(OpenFiles *files)
     if (!files)
         return;
     g_hash_table_unref(files->sessions);
-    g_mutex_clear(&files->lock);
+    mutex_clear(&files->lock);
     g_free(files);
 }
 
 void open_files_add(OpenFiles *files, Session *session, Node *node)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&files->lock);
+    MUTEX_GUARD(&files->lock);
     SessionFiles *of = g_hash_table_lookup(files->sessions, session);
     guint count;
 
@@ -59,7 +60,7 @@ void open_files_add(OpenFiles *files, Session *session, Node *node)
 
 void open_files_remove(OpenFiles *files, Session *session, Node *node)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&files->lock);
+    MUTEX_GUARD(&files->lock);
     SessionFiles *of = g_hash_table_lookup(files->sessions, session);
     guint count;
 
@@ -75,7 +76,7 @@ void open_files_remove(OpenFiles *files, Session *session, Node *node)
 
 gboolean open_files_any(OpenFiles *files, Session *session)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&files->lock);
+    MUTEX_GUARD(&files->lock);
 
     return g_hash_table_contains(files->sessions, session);
 }
@@ -96,7 +97,7 @@ GPtrArray *open_files_nodes(OpenFiles *files, Session *session, gboolean everyon
 {
     GPtrArray *found = g_ptr_array_new();
     g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&files->lock);
+    MUTEX_GUARD(&files->lock);
     GHashTableIter iter;
     gpointer key, of;
 
@@ -117,7 +118,7 @@ static void open_files_of_clear(gpointer data)
 GArray *open_files_by_session(OpenFiles *files)
 {
     GArray *all = g_array_new(FALSE, FALSE, sizeof(OpenFilesOf));
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&files->lock);
+    MUTEX_GUARD(&files->lock);
     GHashTableIter iter;
     gpointer value;
 

@@ -140,7 +140,7 @@ static int create_file(fuse_req_t req, Fs *fs, const Change *change, Node *paren
     if (r != 0)
         return r;
     {
-        g_auto(Creds) creds = creds_become(req, fs);
+        g_auto(Creds) creds G_GNUC_UNUSED = creds_become(req, fs);
 
         fd = openat(parent_fd.fd, name,
                     backing_flags(flags) | O_CREAT | (flags & O_EXCL) | O_NOFOLLOW, mode);
@@ -160,7 +160,7 @@ static int create_nameless(fuse_req_t req, Fs *fs, const Change *change, Node *p
     if (r != 0)
         return r;
     {
-        g_auto(Creds) creds = creds_become(req, fs);
+        g_auto(Creds) creds G_GNUC_UNUSED = creds_become(req, fs);
 
         fd = openat(parent_fd.fd, ".", backing_flags(flags) | O_TMPFILE | (flags & O_EXCL), mode);
         r = fd < 0 ? -errno : 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "warden.h"
+#include "mutex.h"
 #include "util.h"
 #include <errno.h>
 #include <gio/gio.h>
@@ -26,7 +27,7 @@ struct Warden {
     int registry_fd, processes_fd; /* borrowed */
     _Atomic gboolean stopping;
     gboolean told_to_end; /* by a signal */
-    GMutex lock;
+    Mutex lock;
     GQueue jobs;        /* (lock) of Job */
     GPtrArray *past;    /* (lock) */
     guint64 told_epoch; /* the tenure whose holder was told of files open elsewhere */
@@ -48,9 +49,9 @@ void warden_wake(Warden *warden)
 static void add_job(Warden *warden, Job job)
 {
     node_ref(warden->fs->nodes, job.node);
-    g_mutex_lock(&warden->lock);
+    mutex_lock(&warden->lock);
     g_queue_push_tail(&warden->jobs, g_memdup2(&job, sizeof job));
-    g_mutex_unlock(&warden->lock);
+    mutex_unlock(&warden->lock);
     warden_wake(warden);
 }
 
@@ -90,9 +91,9 @@ static void run_jobs(Warden *warden)
     for (;;) {
         Job *job;
 
-        g_mutex_lock(&warden->lock);
+        mutex_lock(&warden->lock);
         job = g_queue_pop_head(&warden->jobs);
-        g_mutex_unlock(&warden->lock);
+        mutex_unlock(&warden->lock);
         if (!job)
             return;
         if (job->expire_children)
@@ -179,7 +180,7 @@ static void deliver_events(Warden *warden)
 static void recheck_past(Warden *warden)
 {
     Fs *fs = warden->fs;
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&warden->lock);
+    MUTEX_GUARD(&warden->lock);
 
     if (warden->past->len == 0)
         return;
@@ -191,7 +192,7 @@ static void recheck_past(Warden *warden)
 GPtrArray *warden_list_past(Warden *warden)
 {
     GPtrArray *copy = g_ptr_array_new_with_free_func((GDestroyNotify)bypass_process_free);
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&warden->lock);
+    MUTEX_GUARD(&warden->lock);
 
     for (guint i = 0; i < warden->past->len; i++) {
         const BypassProcess *process = g_ptr_array_index(warden->past, i);
@@ -223,9 +224,9 @@ static gint64 work(Warden *warden)
     }
     deliver_events(warden);
     recheck_past(warden);
-    g_mutex_lock(&warden->lock);
+    mutex_lock(&warden->lock);
     any_past = warden->past->len > 0;
-    g_mutex_unlock(&warden->lock);
+    mutex_unlock(&warden->lock);
     if (any_past && (due.next_ms < 0 || due.next_ms > PAST_RECHECK_MS))
         return PAST_RECHECK_MS;
     return due.next_ms;
@@ -298,7 +299,7 @@ Warden *warden_new(Fs *fs, int registry_fd, int processes_fd, GPtrArray *past, G
     warden->past = past;
     warden->registry_fd = registry_fd;
     warden->processes_fd = processes_fd;
-    g_mutex_init(&warden->lock);
+    mutex_init(&warden->lock);
     g_queue_init(&warden->jobs);
     warden->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     warden->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -324,7 +325,7 @@ void warden_free(Warden *warden)
     autofd_clear(&warden->epoll_fd);
     autofd_clear(&warden->wake_fd);
     autofd_clear(&warden->signal_fd);
-    g_mutex_clear(&warden->lock);
+    mutex_clear(&warden->lock);
     g_free(warden);
 }
 

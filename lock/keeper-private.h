@@ -6,6 +6,7 @@
  * Thread safety: fields marked (lock) need keeper->lock; the others say.
  */
 #include "keeper.h"
+#include "mutex.h"
 #include "record.h"
 #include <pthread.h>
 #include <stdatomic.h>
@@ -60,7 +61,7 @@ struct Keeper {
     _Atomic gint64 ttl_ns;
     _Alignas(KEEPER_CACHE_LINE) _Atomic gint64 renewed_ns;
 
-    _Alignas(KEEPER_CACHE_LINE) GMutex lock;
+    _Alignas(KEEPER_CACHE_LINE) Mutex lock;
     pthread_key_t slot_key;
     GPtrArray *slots; /* (lock) of KeeperSlot */
 
@@ -80,7 +81,7 @@ struct Keeper {
 
     /* the record */
     Store *store;
-    GMutex epoch_lock;         /* orders note_epoch; taken without `lock` */
+    Mutex epoch_lock;          /* orders note_epoch; taken without `lock` */
     guint64 noted_epoch;       /* (epoch_lock) */
     gint64 unknown_until_ns;   /* (lock) an unreadable record's lease */
     char *saved_text;          /* (lock) what the record says if nobody wrote over it */
@@ -91,9 +92,9 @@ struct Keeper {
 
     /* the writer thread */
     GThread *writer;
-    GCond writer_cond; /* (lock) */
-    gboolean dirty;    /* (lock) tenure changed since the last write */
-    gboolean stopping; /* (lock) */
+    pthread_cond_t writer_cond; /* (lock) */
+    gboolean dirty;             /* (lock) tenure changed since the last write */
+    gboolean stopping;          /* (lock) */
 
     char *workspace;
     gint64 default_ttl_ms;

@@ -24,7 +24,7 @@ static gint64 fresh_until_ns(gint64 now_ns, gint64 age_ms, gint64 ttl_ms)
  * must not keep the workspace for years. */
 static gint64 future_record_until_ns(Keeper *keeper, const char *text, gint64 ttl_ms, gint64 now_ns)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&keeper->lock);
+    MUTEX_GUARD(&keeper->lock);
 
     if (g_strcmp0(keeper->first_seen_text, text) != 0) {
         g_free(keeper->first_seen_text);
@@ -79,17 +79,17 @@ static void set_unreadable_aside(Keeper *keeper, gint64 mtime_ms, const char *wh
         detail = g_strdup_printf("%s; moved to %s", why, moved_to);
     else
         detail = g_strdup_printf("%s; cannot move it aside: %s", why, error->message);
-    g_mutex_lock(&keeper->lock);
+    mutex_lock(&keeper->lock);
     keeper->unknown_until_ns = MAX(keeper->unknown_until_ns, until_ns);
     keeper_tell_locked(keeper, KEEPER_EVENT_UNREADABLE, NULL, NULL, detail);
-    g_mutex_unlock(&keeper->lock);
+    mutex_unlock(&keeper->lock);
     hold_for_unknown(keeper, until_ns, foreign_out);
 }
 
 /* What memory wrote itself says nothing new. */
 static gboolean is_ours(Keeper *keeper, const char *text)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&keeper->lock);
+    MUTEX_GUARD(&keeper->lock);
 
     return g_strcmp0(keeper->saved_text, text) == 0;
 }
@@ -103,9 +103,9 @@ void keeper_look_at_foreign(Keeper *keeper, ForeignLease *foreign_out)
     gsize size;
 
     *foreign_out = (ForeignLease){0};
-    g_mutex_lock(&keeper->lock);
+    mutex_lock(&keeper->lock);
     unknown_until_ns = keeper->unknown_until_ns;
-    g_mutex_unlock(&keeper->lock);
+    mutex_unlock(&keeper->lock);
     if (unknown_until_ns >= keeper_now(keeper) && unknown_until_ns != 0) {
         hold_for_unknown(keeper, unknown_until_ns, foreign_out);
         return;
@@ -134,7 +134,7 @@ static void resume_tenure(Keeper *keeper, const LeaseRecord *record, gboolean sa
     gint64 now_ns = keeper_now(keeper);
     gint64 ttl_ms = record->ttl_ms > 0 ? record->ttl_ms : keeper->default_ttl_ms;
 
-    g_mutex_lock(&keeper->lock);
+    mutex_lock(&keeper->lock);
     keeper->holder = g_steal_pointer(&holder);
     keeper->since_ms = record->since_ms;
     atomic_store(&keeper->ttl_ns, ttl_ms * NS_PER_MS);
@@ -142,7 +142,7 @@ static void resume_tenure(Keeper *keeper, const LeaseRecord *record, gboolean sa
     atomic_store(&keeper->holder_serial, session_serial(keeper->holder));
     if (!session_has_ended(keeper->holder))
         atomic_store(&keeper->open_epoch, keeper->epoch);
-    g_mutex_unlock(&keeper->lock);
+    mutex_unlock(&keeper->lock);
 }
 
 static void load_record(Keeper *keeper, guint64 noted_epoch)
@@ -239,7 +239,7 @@ static gboolean record_is_due_locked(Keeper *keeper, gint64 written_renewal_ns)
 
 static void note_save(Keeper *keeper, const char *text, gboolean saved, const char *why)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&keeper->lock);
+    MUTEX_GUARD(&keeper->lock);
 
     if (!saved) {
         keeper->dirty = TRUE;
@@ -264,13 +264,13 @@ static void tell_overwritten(Keeper *keeper, LeaseRecord *record, const char *te
     g_autofree char *detail = g_strdup_printf("pid %d", (int)record->pid);
 
     judge_foreign(keeper, text, record, &foreign);
-    g_mutex_lock(&keeper->lock);
+    mutex_lock(&keeper->lock);
     if (foreign.held && keeper->overwritten_epoch != keeper->epoch) {
         keeper->overwritten_epoch = keeper->epoch;
         keeper_tell_locked(keeper, KEEPER_EVENT_FOREIGN_OVERWRITTEN, NULL, foreign.session_id,
                            detail);
     }
-    g_mutex_unlock(&keeper->lock);
+    mutex_unlock(&keeper->lock);
 }
 
 /* Another tool wrote over the record of a lease that memory holds: it is told, and loses. While
@@ -299,16 +299,16 @@ static gboolean persist_if_due(Keeper *keeper, gint64 *written_renewal_ns)
     g_autoptr(GError) error = NULL;
     gboolean held, saved;
 
-    g_mutex_lock(&keeper->lock);
+    mutex_lock(&keeper->lock);
     if (!record_is_due_locked(keeper, *written_renewal_ns)) {
-        g_mutex_unlock(&keeper->lock);
+        mutex_unlock(&keeper->lock);
         return FALSE;
     }
     keeper->dirty = FALSE;
     *written_renewal_ns = atomic_load(&keeper->renewed_ns);
     held = keeper->holder != NULL;
     text = format_record_locked(keeper);
-    g_mutex_unlock(&keeper->lock);
+    mutex_unlock(&keeper->lock);
 
     if (yields_to_foreign(keeper, held))
         return FALSE;
@@ -322,6 +322,15 @@ gboolean keeper_persist(Keeper *keeper)
     gint64 written_ns = -1;
 
     return persist_if_due(keeper, &written_ns);
+}
+
+static void wait_for_ms_locked(Keeper *keeper, gint64 ms)
+{
+    gint64 end_us = g_get_monotonic_time() + ms * 1000;
+    struct timespec end = {.tv_sec = end_us / G_USEC_PER_SEC,
+                           .tv_nsec = end_us % G_USEC_PER_SEC * 1000};
+
+    pthread_cond_timedwait(&keeper->writer_cond, &keeper->lock, &end);
 }
 
 /* Waits until the record may be due again. A renewal signals nobody, which would cost each change
@@ -338,18 +347,16 @@ static void wait_until_due_locked(Keeper *keeper)
         gint64 end_us = g_get_monotonic_time() + RETRY_MS * 1000;
 
         /* a signal for each change of tenure must not become a retry for each */
-        while (!keeper->stopping && g_cond_wait_until(&keeper->writer_cond, &keeper->lock, end_us))
-            ;
+        while (!keeper->stopping && g_get_monotonic_time() < end_us)
+            wait_for_ms_locked(keeper, MAX((end_us - g_get_monotonic_time()) / 1000, 1));
         return;
     }
     if (keeper->dirty)
         return;
     if (state == LEASE_FREE)
-        g_cond_wait(&keeper->writer_cond, &keeper->lock);
+        pthread_cond_wait(&keeper->writer_cond, &keeper->lock);
     else
-        g_cond_wait_until(&keeper->writer_cond, &keeper->lock,
-                          g_get_monotonic_time() +
-                              1000 * (state == LEASE_FRESH ? MAX(lag_ms, 1) : STALE_LOOK_MS));
+        wait_for_ms_locked(keeper, state == LEASE_FRESH ? MAX(lag_ms, 1) : STALE_LOOK_MS);
 }
 
 static void *writer_main(void *data)
@@ -360,10 +367,10 @@ static void *writer_main(void *data)
 
     while (!stopping) {
         persist_if_due(keeper, &written_ns);
-        g_mutex_lock(&keeper->lock);
+        mutex_lock(&keeper->lock);
         wait_until_due_locked(keeper);
         stopping = keeper->stopping;
-        g_mutex_unlock(&keeper->lock);
+        mutex_unlock(&keeper->lock);
     }
     return NULL;
 }
@@ -377,19 +384,19 @@ void keeper_start(Keeper *keeper)
 void keeper_stop(Keeper *keeper, gboolean release)
 {
     if (keeper->writer) {
-        g_mutex_lock(&keeper->lock);
+        mutex_lock(&keeper->lock);
         keeper->stopping = TRUE;
-        g_cond_signal(&keeper->writer_cond);
-        g_mutex_unlock(&keeper->lock);
+        pthread_cond_signal(&keeper->writer_cond);
+        mutex_unlock(&keeper->lock);
         g_thread_join(g_steal_pointer(&keeper->writer));
     }
-    g_mutex_lock(&keeper->lock);
+    mutex_lock(&keeper->lock);
     if (release && keeper->holder) {
         g_autofree char *id = session_dup_id(keeper->holder);
 
         keeper_end_tenure_locked(keeper);
         keeper_tell_locked(keeper, KEEPER_EVENT_RELEASED, id, NULL, "unmounted");
     }
-    g_mutex_unlock(&keeper->lock);
+    mutex_unlock(&keeper->lock);
     keeper_persist(keeper);
 }

@@ -25,9 +25,9 @@ static Waiter *pop_waiter(Keeper *keeper)
     for (;;) {
         Waiter *waiter;
 
-        g_mutex_lock(&keeper->lock);
+        mutex_lock(&keeper->lock);
         waiter = g_queue_pop_head(&keeper->queue);
-        g_mutex_unlock(&keeper->lock);
+        mutex_unlock(&keeper->lock);
         if (!waiter || !waiter_is_lost(keeper, waiter))
             return waiter;
         waiter_free(waiter);
@@ -36,7 +36,7 @@ static Waiter *pop_waiter(Keeper *keeper)
 
 static gboolean lease_is_to_be_had(Keeper *keeper)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&keeper->lock);
+    MUTEX_GUARD(&keeper->lock);
     LeaseState state = keeper_state_locked(keeper, keeper_now(keeper));
 
     return !g_queue_is_empty(&keeper->queue) && state != LEASE_FRESH && state != LEASE_EXPIRING;
@@ -56,9 +56,9 @@ static void serve_queue(Keeper *keeper)
         waiter_free(waiter);
         return;
     }
-    g_mutex_lock(&keeper->lock); /* somebody was quicker, or another tool holds it */
+    mutex_lock(&keeper->lock); /* somebody was quicker, or another tool holds it */
     g_queue_push_head(&keeper->queue, waiter);
-    g_mutex_unlock(&keeper->lock);
+    mutex_unlock(&keeper->lock);
 }
 
 gboolean keeper_enqueue(Keeper *keeper, Session *session, pid_t waiter, gint64 ttl_ms,
@@ -79,16 +79,16 @@ gboolean keeper_enqueue(Keeper *keeper, Session *session, pid_t waiter, gint64 t
     place->deadline_ns = for_ms >= 0 && for_ms < G_MAXINT64 / NS_PER_MS / 2
                              ? keeper_now(keeper) + for_ms * NS_PER_MS
                              : G_MAXINT64;
-    g_mutex_lock(&keeper->lock);
+    mutex_lock(&keeper->lock);
     g_queue_push_tail(&keeper->queue, place);
-    g_mutex_unlock(&keeper->lock);
+    mutex_unlock(&keeper->lock);
     keeper_wake(keeper);
     return TRUE;
 }
 
 void keeper_dequeue(Keeper *keeper, pid_t waiter)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&keeper->lock);
+    MUTEX_GUARD(&keeper->lock);
 
     for (GList *l = keeper->queue.head, *next; l; l = next) {
         Waiter *place = l->data;
@@ -181,20 +181,20 @@ static gint64 sooner(gint64 a_ms, gint64 b_ms)
 void keeper_tick(Keeper *keeper, KeeperDue *due_out)
 {
     *due_out = (KeeperDue){.next_ms = -1};
-    g_mutex_lock(&keeper->lock);
+    mutex_lock(&keeper->lock);
     due_out->next_ms = tick_lease_locked(keeper, keeper_now(keeper), due_out);
-    g_mutex_unlock(&keeper->lock);
+    mutex_unlock(&keeper->lock);
 
     serve_queue(keeper);
-    g_mutex_lock(&keeper->lock);
+    mutex_lock(&keeper->lock);
     if (!g_queue_is_empty(&keeper->queue))
         due_out->next_ms = sooner(due_out->next_ms, QUEUE_RECHECK_MS);
-    g_mutex_unlock(&keeper->lock);
+    mutex_unlock(&keeper->lock);
 }
 
 void keeper_flushed(Keeper *keeper, guint64 epoch, gint64 started_ns)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&keeper->lock);
+    MUTEX_GUARD(&keeper->lock);
 
     keeper->flushed_epoch = epoch;
     keeper->flushed_ns = started_ns;

@@ -70,7 +70,7 @@ void keeper_tell_locked(Keeper *keeper, KeeperEventKind kind, const char *sessio
 void keeper_report(Keeper *keeper, KeeperEventKind kind, const char *session, const char *other,
                    const char *detail)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&keeper->lock);
+    MUTEX_GUARD(&keeper->lock);
 
     keeper_tell_locked(keeper, kind, session, other, detail);
 }
@@ -78,7 +78,7 @@ void keeper_report(Keeper *keeper, KeeperEventKind kind, const char *session, co
 GPtrArray *keeper_take_events(Keeper *keeper)
 {
     GPtrArray *taken = g_ptr_array_new_with_free_func((GDestroyNotify)keeper_event_free);
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&keeper->lock);
+    MUTEX_GUARD(&keeper->lock);
 
     while (!g_queue_is_empty(&keeper->events))
         g_ptr_array_add(taken, g_queue_pop_head(&keeper->events));
@@ -137,7 +137,7 @@ void keeper_view(Keeper *keeper, KeeperView *view_out)
     keeper_look_at_foreign(keeper, &foreign);
     *view_out = (KeeperView){0};
 
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&keeper->lock);
+    MUTEX_GUARD(&keeper->lock);
 
     keeper_facts_locked(keeper, now_ns, &facts);
     view_out->state = lease_state(&facts);

@@ -68,7 +68,7 @@ void keeper_begin_tenure_locked(Keeper *keeper, Session *session, gint64 ttl_ms,
     atomic_store(&keeper->holder_serial, session_serial(session));
     atomic_store(&keeper->open_epoch, keeper->epoch);
     keeper->dirty = TRUE;
-    g_cond_signal(&keeper->writer_cond);
+    pthread_cond_signal(&keeper->writer_cond);
     /* its expiry is now due at another time */
     keeper_wake(keeper);
 }
@@ -81,19 +81,19 @@ void keeper_end_tenure_locked(Keeper *keeper)
     keeper->releasing = FALSE;
     g_hash_table_remove_all(keeper->blocked);
     keeper->dirty = TRUE;
-    g_cond_signal(&keeper->writer_cond);
+    pthread_cond_signal(&keeper->writer_cond);
     keeper_wake(keeper);
 }
 
 void keeper_note_epoch(Keeper *keeper)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&keeper->epoch_lock);
+    MUTEX_GUARD(&keeper->epoch_lock);
     g_autoptr(GError) error = NULL;
     guint64 epoch;
 
-    g_mutex_lock(&keeper->lock);
+    mutex_lock(&keeper->lock);
     epoch = keeper->epoch;
-    g_mutex_unlock(&keeper->lock);
+    mutex_unlock(&keeper->lock);
     if (epoch <= keeper->noted_epoch)
         return;
     /* A failure is told by the writer thread, which tries again with the record. */
@@ -116,7 +116,7 @@ static KeeperSlot *this_threads_slot(Keeper *keeper)
 
     if (G_LIKELY(slot))
         return slot;
-    g_mutex_lock(&keeper->lock);
+    mutex_lock(&keeper->lock);
     for (guint i = 0; i < keeper->slots->len && !slot; i++) {
         KeeperSlot *candidate = g_ptr_array_index(keeper->slots, i);
 
@@ -127,7 +127,7 @@ static KeeperSlot *this_threads_slot(Keeper *keeper)
         slot = g_aligned_alloc0(1, sizeof *slot, KEEPER_CACHE_LINE);
         g_ptr_array_add(keeper->slots, slot);
     }
-    g_mutex_unlock(&keeper->lock);
+    mutex_unlock(&keeper->lock);
     pthread_setspecific(keeper->slot_key, slot);
     return slot;
 }
@@ -209,7 +209,7 @@ static LeaseVerdict judge_locked(Keeper *keeper, Session *session, const Foreign
         atomic_store(&keeper->renewed_ns, now_ns);
         atomic_store(&keeper->open_epoch, keeper->epoch);
         keeper->expired_told = FALSE;
-        g_cond_signal(&keeper->writer_cond);
+        pthread_cond_signal(&keeper->writer_cond);
         keeper_wake(keeper);
         return verdict;
     }
@@ -232,7 +232,7 @@ static gboolean record_matters_locked(Keeper *keeper, gint64 now_ns)
 
 static gboolean record_matters(Keeper *keeper)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&keeper->lock);
+    MUTEX_GUARD(&keeper->lock);
 
     return record_matters_locked(keeper, keeper_now(keeper));
 }
@@ -242,7 +242,7 @@ static gboolean record_matters(Keeper *keeper)
 static gboolean decide(Keeper *keeper, Session *session, KeeperSlot *slot, gint64 ttl_ms,
                        const ForeignLease *foreign, LeaseVerdict *verdict_out)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&keeper->lock);
+    MUTEX_GUARD(&keeper->lock);
     gint64 now_ns = keeper_now(keeper);
 
     if (!foreign && record_matters_locked(keeper, now_ns))
@@ -307,7 +307,7 @@ gboolean keeper_permits(Keeper *keeper, Session *session)
     if (record_matters(keeper))
         keeper_look_at_foreign(keeper, &foreign);
 
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&keeper->lock);
+    MUTEX_GUARD(&keeper->lock);
     gint64 now_ns = keeper_now(keeper);
     LeaseFacts facts;
 
@@ -320,7 +320,7 @@ gboolean keeper_permits(Keeper *keeper, Session *session)
 
 Session *keeper_holder(Keeper *keeper)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&keeper->lock);
+    MUTEX_GUARD(&keeper->lock);
 
     return keeper->holder ? session_ref(keeper->holder) : NULL;
 }
@@ -336,7 +336,7 @@ gboolean keeper_refresh(Keeper *keeper, Session *session)
 
 KeeperRelease keeper_release(Keeper *keeper, Session *session)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&keeper->lock);
+    MUTEX_GUARD(&keeper->lock);
     g_autofree char *id = NULL;
 
     if (!keeper->holder)
@@ -374,9 +374,9 @@ gboolean keeper_hand_on(Keeper *keeper, Session *from, Session *to)
 {
     gboolean done;
 
-    g_mutex_lock(&keeper->lock);
+    mutex_lock(&keeper->lock);
     done = hand_on_locked(keeper, from, to);
-    g_mutex_unlock(&keeper->lock);
+    mutex_unlock(&keeper->lock);
     if (done)
         keeper_note_epoch(keeper);
     return done;
@@ -391,6 +391,7 @@ Keeper *keeper_new(const KeeperOptions *options, Store *store, Clock *clock, Ses
                    ProcessTable *processes, const HostIdentity *host, const KeeperHooks *hooks)
 {
     Keeper *keeper = g_aligned_alloc0(1, sizeof *keeper, KEEPER_CACHE_LINE);
+    pthread_condattr_t monotonic;
 
     keeper->workspace = g_strdup(options->workspace);
     keeper->default_ttl_ms = options->ttl_ms;
@@ -406,9 +407,12 @@ Keeper *keeper_new(const KeeperOptions *options, Store *store, Clock *clock, Ses
     keeper->next_sequence = 1;
     g_queue_init(&keeper->queue);
     g_queue_init(&keeper->events);
-    g_mutex_init(&keeper->lock);
-    g_mutex_init(&keeper->epoch_lock);
-    g_cond_init(&keeper->writer_cond);
+    mutex_init(&keeper->lock);
+    mutex_init(&keeper->epoch_lock);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&keeper->writer_cond, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     if (pthread_key_create(&keeper->slot_key, slot_thread_ended) != 0)
         g_error("no thread-specific key left"); /* PTHREAD_KEYS_MAX: a keeper is made once */
     return keeper;
@@ -430,8 +434,8 @@ void keeper_free(Keeper *keeper)
     g_free(keeper->first_seen_text);
     g_free(keeper->degraded);
     g_free(keeper->workspace);
-    g_mutex_clear(&keeper->lock);
-    g_mutex_clear(&keeper->epoch_lock);
-    g_cond_clear(&keeper->writer_cond);
+    mutex_clear(&keeper->lock);
+    mutex_clear(&keeper->epoch_lock);
+    pthread_cond_destroy(&keeper->writer_cond);
     g_aligned_free(keeper);
 }

@@ -68,8 +68,8 @@ static inline gboolean process_id_equal(const ProcessId *a, const ProcessId *b)
  * FALSE where it is not such a line. Pure. */
 gboolean process_info_parse_stat(const char *line, ProcessInfo *info_out);
 
-/* Reads the parent of `child`, and then the child's ppid again: a parent that died in between is not
- * mistaken for a later process of its pid. `child` is brought up to date where it was given to
+/* Reads the parent of `child`, and then the child's ppid again: a parent that died in between is
+ * not mistaken for a later process of its pid. `child` is brought up to date where it was given to
  * another parent. 0; -ECHILD where the child is gone; another -errno where it has no parent that
  * can be read. */
 int process_read_parent(ProcessTable *table, ProcessInfo *child, ProcessInfo *parent_out);

@@ -10,7 +10,8 @@
 typedef struct Registration {
     char *name;
     ProcessId root;
-    uid_t owner; /* of the file: believed only about that user's processes, unless it is root or us */
+    uid_t
+        owner; /* of the file: believed only about that user's processes, unless it is root or us */
     gboolean held; /* made by `leasefs run`, which holds the file's flock for its life */
 } Registration;
 

@@ -11,8 +11,9 @@
 #include <sys/inotify.h>
 #include <sys/stat.h>
 
-#define MAX_REGISTRATIONS 4096u /* in one directory: a user must not fill a root daemon's memory   \
-                                 */
+#define MAX_REGISTRATIONS                                                                          \
+    4096u /* in one directory: a user must not fill a root daemon's memory                         \
+           */
 
 typedef struct Directory {
     int fd;

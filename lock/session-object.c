@@ -11,7 +11,7 @@ void session_unref(Session *session)
 {
     if (session == NULL || !g_atomic_ref_count_dec(&session->refs))
         return;
-    g_mutex_clear(&session->lock);
+    mutex_clear(&session->lock);
     g_free(session->comm);
     g_free(session->id);
     g_free(session);
@@ -24,7 +24,7 @@ guint64 session_serial(const Session *session)
 
 char *session_dup_id(Session *session)
 {
-    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&session->lock);
+    MUTEX_GUARD(&session->lock);
 
     return g_strdup(session->id);
 }
@@ -41,7 +41,7 @@ const char *session_comm(const Session *session)
 
 SessionRule session_rule(Session *session)
 {
-    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&session->lock);
+    MUTEX_GUARD(&session->lock);
 
     return session->rule;
 }
@@ -74,7 +74,7 @@ Session *session_new(guint64 serial, const ProcessId *root, const char *comm, co
     Session *session = g_new0(Session, 1);
 
     g_atomic_ref_count_init(&session->refs);
-    g_mutex_init(&session->lock);
+    mutex_init(&session->lock);
     session->serial = serial;
     session->root = *root;
     session->comm = printable_comm(comm);
@@ -86,7 +86,7 @@ Session *session_new(guint64 serial, const ProcessId *root, const char *comm, co
 void session_set_registered(Session *session, const char *name)
 {
     g_autofree char *old = NULL;
-    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&session->lock);
+    MUTEX_GUARD(&session->lock);
 
     if (session->rule == SESSION_RULE_REGISTERED)
         return;

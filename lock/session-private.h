@@ -8,6 +8,7 @@
  * then a session's.
  */
 #include "session-table.h"
+#include "mutex.h"
 
 struct Session {
     gatomicrefcount refs;
@@ -16,7 +17,7 @@ struct Session {
     char *comm;
     gint ended;
 
-    GMutex lock; /* guards the next two */
+    Mutex lock; /* guards the next two */
     char *id;
     SessionRule rule;
 
@@ -42,7 +43,7 @@ struct SessionTable {
     Registry *registry;
     const Boundaries *boundaries;
 
-    GMutex lock;
+    Mutex lock;
     GHashTable *members;  /* pid -> Member, owned */
     GQueue recent;        /* members, the last used first */
     GHashTable *sessions; /* root -> Session, owned: those that have not ended */

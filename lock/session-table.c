@@ -39,7 +39,7 @@ SessionTable *session_table_new(ProcessTable *processes, Registry *registry,
     table->processes = processes;
     table->registry = registry;
     table->boundaries = boundaries;
-    g_mutex_init(&table->lock);
+    mutex_init(&table->lock);
     table->members = g_hash_table_new(NULL, NULL);
     table->sessions = g_hash_table_new(root_hash, root_equal);
     table->taken_in = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
@@ -60,7 +60,7 @@ static void unlock_and_tell(SessionTable *table)
 
     table->dropped = g_ptr_array_new_with_free_func((GDestroyNotify)member_unref);
     table->just_ended = g_ptr_array_new_with_free_func((GDestroyNotify)session_unref);
-    g_mutex_unlock(&table->lock);
+    mutex_unlock(&table->lock);
 
     for (guint i = 0; on_ended != NULL && i < ended->len; i++)
         on_ended(g_ptr_array_index(ended, i), data);
@@ -89,7 +89,7 @@ void session_table_free(SessionTable *table)
     g_hash_table_unref(table->sessions);
     g_hash_table_unref(table->taken_in);
     g_array_unref(table->chain);
-    g_mutex_clear(&table->lock);
+    mutex_clear(&table->lock);
     g_free(table);
 }
 
@@ -306,13 +306,13 @@ static gboolean resolve_known(SessionTable *table, pid_t pid, Session **session_
     Session *session = NULL;
     Member *member;
 
-    g_mutex_lock(&table->lock);
+    mutex_lock(&table->lock);
     member = session_table_find_locked(table, pid);
     if (member != NULL) {
         g_atomic_ref_count_inc(&member->refs);
         session_table_touch_locked(table, member);
     }
-    g_mutex_unlock(&table->lock);
+    mutex_unlock(&table->lock);
     if (member == NULL)
         return FALSE;
     if (!member_has_ended(member) && !session_has_ended(member->session))
@@ -351,7 +351,7 @@ CallerKind session_table_resolve(SessionTable *table, pid_t tid, Session **sessi
         return CALLER_SESSION;
     if (pid == 0)
         return CALLER_UNKNOWN;
-    g_mutex_lock(&table->lock);
+    mutex_lock(&table->lock);
     refresh_locked(table);
     kind = resolve_anew_locked(table, pid, session_out);
     unlock_and_tell(table);
@@ -366,9 +366,9 @@ static Session *resolve_silently(SessionTable *table, pid_t tid)
     pid_t pid;
 
     if (!resolve_quickly(table, tid, &pid, &session) && pid != 0) {
-        g_mutex_lock(&table->lock);
+        mutex_lock(&table->lock);
         resolve_anew_locked(table, pid, &session);
-        g_mutex_unlock(&table->lock);
+        mutex_unlock(&table->lock);
     }
     return session;
 }
@@ -406,7 +406,7 @@ static Session *adopt_living_locked(SessionTable *table, const char *id, const P
 Session *session_table_adopt(SessionTable *table, const char *id, const ProcessId *root,
                              const char *comm)
 {
-    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&table->lock);
+    MUTEX_GUARD(&table->lock);
     Session *session = g_hash_table_lookup(table->sessions, root);
     ProcessInfo now;
 
@@ -430,7 +430,7 @@ gboolean session_table_add_directory(SessionTable *table, int dir_fd, GError **e
 {
     gboolean added;
 
-    g_mutex_lock(&table->lock);
+    mutex_lock(&table->lock);
     added = registry_add_directory(table->registry, dir_fd, error);
     refresh_locked(table);
     unlock_and_tell(table);
@@ -439,7 +439,7 @@ gboolean session_table_add_directory(SessionTable *table, int dir_fd, GError **e
 
 void session_table_reload(SessionTable *table)
 {
-    g_mutex_lock(&table->lock);
+    mutex_lock(&table->lock);
     refresh_locked(table);
     unlock_and_tell(table);
 }
@@ -449,7 +449,7 @@ void session_table_reap(SessionTable *table)
     guint64 cookies[REAP_BATCH];
     gsize n;
 
-    g_mutex_lock(&table->lock);
+    mutex_lock(&table->lock);
     do {
         n = table->processes->ops->ended(table->processes, cookies, REAP_BATCH);
         for (gsize i = 0; i < n; i++) {
@@ -464,7 +464,7 @@ void session_table_reap(SessionTable *table)
 
 void session_table_on_ended(SessionTable *table, SessionEnded ended, gpointer data)
 {
-    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&table->lock);
+    MUTEX_GUARD(&table->lock);
 
     table->on_ended = ended;
     table->on_ended_data = data;
@@ -481,7 +481,7 @@ static int compare_serials(gconstpointer a, gconstpointer b)
 GPtrArray *session_table_list(SessionTable *table)
 {
     GPtrArray *list = g_ptr_array_new_with_free_func((GDestroyNotify)session_unref);
-    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&table->lock);
+    MUTEX_GUARD(&table->lock);
     GHashTableIter iter;
     gpointer session;
 
@@ -494,7 +494,7 @@ GPtrArray *session_table_list(SessionTable *table)
 
 guint session_table_process_count(SessionTable *table)
 {
-    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&table->lock);
+    MUTEX_GUARD(&table->lock);
 
     return table->recent.length;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "json-text.h"
 #include "lock-file.h"
+#include "mutex.h"
 #include "record.h"
 #include "util.h"
 
@@ -32,7 +33,8 @@ typedef struct FileStore {
     char *directory; /* where dir_fd led when it was handed in; for messages only */
     char *record_name;
     LockFile *lock;
-    FileStamp loaded;
+    Mutex stamp_lock;
+    FileStamp loaded; /* (stamp_lock) */
 } FileStore;
 
 static FileStamp stamp_of(const struct stat *st)
@@ -44,6 +46,13 @@ static FileStamp stamp_of(const struct stat *st)
         .size = st->st_size,
         .mtime = st->st_mtim,
     };
+}
+
+static void remember(FileStore *store, FileStamp stamp)
+{
+    MUTEX_GUARD(&store->stamp_lock);
+
+    store->loaded = stamp;
 }
 
 static gboolean stamp_equal(const FileStamp *a, const FileStamp *b)
@@ -92,7 +101,7 @@ static gboolean load_from(FileStore *store, int fd, char **text_out, gsize *size
         return fail_not_regular(store, error);
     if (!read_whole(store, fd, text, error))
         return FALSE;
-    store->loaded = stamp_of(&st);
+    remember(store, stamp_of(&st));
     *size_out = text->len;
     *mtime_ms_out = (gint64)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000;
     *text_out = g_string_free(g_steal_pointer(&text), FALSE);
@@ -108,7 +117,12 @@ static gboolean file_store_load(Store *base, char **text_out, gsize *size_out, g
     int fd = store->steps->openat(store->dir_fd, store->record_name, flags, 0);
     gboolean loaded;
 
-    store->loaded.valid = FALSE;
+    if (fd < 0) {
+        int saved = errno;
+
+        remember(store, (FileStamp){.valid = FALSE});
+        errno = saved;
+    }
     if (fd < 0 && errno == ENOENT) {
         *text_out = NULL;
         *size_out = 0;
@@ -216,15 +230,18 @@ static gboolean file_store_save(Store *base, const char *text, GError **error)
 static gboolean check_unchanged(FileStore *store, GError **error)
 {
     struct stat st;
-    FileStamp now;
+    FileStamp loaded, now;
 
-    if (!store->loaded.valid)
+    mutex_lock(&store->stamp_lock);
+    loaded = store->loaded;
+    mutex_unlock(&store->stamp_lock);
+    if (!loaded.valid)
         return TRUE;
     if (store->steps->fstatat(store->dir_fd, store->record_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
         return store_file_fail(error, errno, "look at lease record", store->directory,
                                store->record_name);
     now = stamp_of(&st);
-    if (stamp_equal(&store->loaded, &now))
+    if (stamp_equal(&loaded, &now))
         return TRUE;
     g_set_error(error, G_IO_ERROR, G_IO_ERROR_BUSY,
                 "lease record %s/%s was written again after it was read; read it again",
@@ -283,7 +300,7 @@ static gboolean file_store_set_aside(Store *base, char **moved_to_out, GError **
     moved = check_unchanged(store, error) && rename_aside(store, moved_to_out, error);
     lock_file_release(store->lock);
     if (moved)
-        store->loaded.valid = FALSE;
+        remember(store, (FileStamp){.valid = FALSE});
     return moved;
 }
 
@@ -311,6 +328,7 @@ static void file_store_free(Store *base)
     autofd_clear(&store->dir_fd);
     g_free(store->directory);
     g_free(store->record_name);
+    mutex_clear(&store->stamp_lock);
     g_free(store);
 }
 
@@ -356,6 +374,7 @@ Store *store_file_new_with_steps(int state_dir_fd, const char *workspace,
     FileStore *store = g_new0(FileStore, 1);
     g_autoptr(Store) base = &store->base;
 
+    mutex_init(&store->stamp_lock);
     store->base.ops = &file_store_ops;
     store->steps = steps;
     store->dir_fd = state_dir_fd;

@@ -3,7 +3,7 @@
 /*
  * The interface behind which a lease record lives. Any call may fail and may block on a disk: the
  * keeper decides when it can afford that.
- * Thread safety: the keeper serialises the calls on one store, except note_epoch (see there).
+ * Thread safety: one thread saves; all the others may run beside it, and beside each other.
  */
 #include <glib.h>
 

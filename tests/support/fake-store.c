@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "fake-store.h"
+#include "mutex.h"
 
 #include <gio/gio.h>
 
@@ -13,8 +14,8 @@ typedef struct FailOrder {
 
 struct FakeStore {
     gint references;
-    GMutex lock;
-    GCond changed;
+    Mutex lock;
+    pthread_cond_t changed;
     GBytes *record; /* NULL where there is none; with a NUL behind its end */
     GBytes *set_aside;
     guint set_aside_count;
@@ -87,9 +88,9 @@ static gboolean enter_locked(FakeStore *fake, FakeStoreCall call, GError **error
 
     fake->calls[call]++;
     fake->calls[FAKE_STORE_ANY]++;
-    g_cond_broadcast(&fake->changed);
+    pthread_cond_broadcast(&fake->changed);
     while (fake->held[call] || fake->held[FAKE_STORE_ANY])
-        g_cond_wait(&fake->changed, &fake->lock);
+        pthread_cond_wait(&fake->changed, &fake->lock);
     one = obey_locked(fake, call, error);
     any = obey_locked(fake, FAKE_STORE_ANY, error);
     return one && any;
@@ -99,7 +100,7 @@ static gboolean fake_load(Store *base, char **text_out, gsize *size_out, gint64 
                           GError **error)
 {
     FakeStore *fake = fake_of(base);
-    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&fake->lock);
+    MUTEX_GUARD(&fake->lock);
     const char *data;
 
     if (!enter_locked(fake, FAKE_STORE_LOAD, error))
@@ -120,7 +121,7 @@ static gboolean fake_load(Store *base, char **text_out, gsize *size_out, gint64 
 static gboolean fake_save(Store *base, const char *text, GError **error)
 {
     FakeStore *fake = fake_of(base);
-    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&fake->lock);
+    MUTEX_GUARD(&fake->lock);
 
     if (!enter_locked(fake, FAKE_STORE_SAVE, error))
         return FALSE;
@@ -131,7 +132,7 @@ static gboolean fake_save(Store *base, const char *text, GError **error)
 static gboolean fake_set_aside(Store *base, char **moved_to_out, GError **error)
 {
     FakeStore *fake = fake_of(base);
-    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&fake->lock);
+    MUTEX_GUARD(&fake->lock);
 
     if (!enter_locked(fake, FAKE_STORE_SET_ASIDE, error))
         return FALSE;
@@ -147,7 +148,7 @@ static gboolean fake_set_aside(Store *base, char **moved_to_out, GError **error)
 static gboolean fake_load_epoch(Store *base, guint64 *epoch_out, GError **error)
 {
     FakeStore *fake = fake_of(base);
-    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&fake->lock);
+    MUTEX_GUARD(&fake->lock);
 
     if (!enter_locked(fake, FAKE_STORE_LOAD_EPOCH, error))
         return FALSE;
@@ -158,7 +159,7 @@ static gboolean fake_load_epoch(Store *base, guint64 *epoch_out, GError **error)
 static gboolean fake_note_epoch(Store *base, guint64 epoch, GError **error)
 {
     FakeStore *fake = fake_of(base);
-    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&fake->lock);
+    MUTEX_GUARD(&fake->lock);
 
     if (!enter_locked(fake, FAKE_STORE_NOTE_EPOCH, error))
         return FALSE;
@@ -184,10 +185,14 @@ static const StoreOps fake_store_ops = {
 FakeStore *fake_store_new(void)
 {
     FakeStore *fake = g_new0(FakeStore, 1);
+    pthread_condattr_t monotonic;
 
     fake->references = 1;
-    g_mutex_init(&fake->lock);
-    g_cond_init(&fake->changed);
+    mutex_init(&fake->lock);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&fake->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     return fake;
 }
 
@@ -203,8 +208,8 @@ void fake_store_unref(FakeStore *fake)
         return;
     g_clear_pointer(&fake->record, g_bytes_unref);
     g_clear_pointer(&fake->set_aside, g_bytes_unref);
-    g_cond_clear(&fake->changed);
-    g_mutex_clear(&fake->lock);
+    pthread_cond_destroy(&fake->changed);
+    mutex_clear(&fake->lock);
     g_free(fake);
 }
 
@@ -219,64 +224,64 @@ Store *fake_store_open(FakeStore *fake)
 
 void fake_store_set_record(FakeStore *fake, const char *text, gssize size_bytes)
 {
-    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&fake->lock);
+    MUTEX_GUARD(&fake->lock);
 
     replace_locked(&fake->record, bytes_of(text, size_bytes));
 }
 
 void fake_store_set_mtime_ms(FakeStore *fake, gint64 mtime_ms)
 {
-    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&fake->lock);
+    MUTEX_GUARD(&fake->lock);
 
     fake->mtime_ms = mtime_ms;
 }
 
 void fake_store_set_epoch(FakeStore *fake, guint64 epoch)
 {
-    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&fake->lock);
+    MUTEX_GUARD(&fake->lock);
 
     fake->epoch = epoch;
 }
 
 char *fake_store_dup_record(FakeStore *fake)
 {
-    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&fake->lock);
+    MUTEX_GUARD(&fake->lock);
 
     return text_of(fake->record);
 }
 
 char *fake_store_dup_set_aside(FakeStore *fake)
 {
-    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&fake->lock);
+    MUTEX_GUARD(&fake->lock);
 
     return text_of(fake->set_aside);
 }
 
 guint64 fake_store_epoch(FakeStore *fake)
 {
-    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&fake->lock);
+    MUTEX_GUARD(&fake->lock);
 
     return fake->epoch;
 }
 
 void fake_store_fail(FakeStore *fake, FakeStoreCall call, guint nth, guint times, gint code)
 {
-    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&fake->lock);
+    MUTEX_GUARD(&fake->lock);
 
     fake->orders[call] = (FailOrder){.skip = nth > 0 ? nth - 1 : 0, .times = times, .code = code};
 }
 
 void fake_store_hold(FakeStore *fake, FakeStoreCall call, gboolean hold)
 {
-    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&fake->lock);
+    MUTEX_GUARD(&fake->lock);
 
     fake->held[call] = hold;
-    g_cond_broadcast(&fake->changed);
+    pthread_cond_broadcast(&fake->changed);
 }
 
 guint fake_store_calls(FakeStore *fake, FakeStoreCall call)
 {
-    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&fake->lock);
+    MUTEX_GUARD(&fake->lock);
 
     return fake->calls[call];
 }
@@ -284,10 +289,12 @@ guint fake_store_calls(FakeStore *fake, FakeStoreCall call)
 gboolean fake_store_wait_calls(FakeStore *fake, FakeStoreCall call, guint n, gint64 limit_ms)
 {
     gint64 limit_us = g_get_monotonic_time() + limit_ms * 1000;
-    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&fake->lock);
+    struct timespec limit = {.tv_sec = limit_us / G_USEC_PER_SEC,
+                             .tv_nsec = limit_us % G_USEC_PER_SEC * 1000};
+    MUTEX_GUARD(&fake->lock);
 
     while (fake->calls[call] < n) {
-        if (!g_cond_wait_until(&fake->changed, &fake->lock, limit_us))
+        if (pthread_cond_timedwait(&fake->changed, &fake->lock, &limit) != 0)
             return fake->calls[call] >= n;
     }
     return TRUE;
