@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
-static gboolean fail_dead(const char *mountpoint, GError **error)
+static void fail_dead(const char *mountpoint, GError **error)
 {
     g_autofree char *quoted = print_quote_path(mountpoint);
 
@@ -21,7 +21,6 @@ static gboolean fail_dead(const char *mountpoint, GError **error)
                 "the leasefs mount at %s is dead, its daemon has ended; mount it again, or remove "
                 "it with: leasefs umount %s",
                 mountpoint, quoted);
-    return FALSE;
 }
 
 /* Attributes in `user.` are only for files and directories (xattr(7)): of anything else, its
@@ -30,12 +29,13 @@ static char *find_asked(const char *resolved, gboolean *is_directory_out)
 {
     struct stat st;
 
-    *is_directory_out = FALSE;
-    if (stat(resolved, &st) == 0) {
-        *is_directory_out = S_ISDIR(st.st_mode);
-        if (S_ISDIR(st.st_mode) || S_ISREG(st.st_mode))
-            return g_strdup(resolved);
-    }
+    /* A mount of another user, who did not open it, says nothing: that is told by who asks on. */
+    *is_directory_out = TRUE;
+    if (stat(resolved, &st) != 0)
+        return g_strdup(resolved);
+    *is_directory_out = S_ISDIR(st.st_mode);
+    if (S_ISDIR(st.st_mode) || S_ISREG(st.st_mode))
+        return g_strdup(resolved);
     return g_path_get_dirname(resolved);
 }
 
@@ -48,6 +48,24 @@ static void fail_not_mounted(const char *resolved, gboolean is_directory, GError
                 "%s is not in a leasefs mount; mount it with: leasefs mount %s", resolved, quoted);
 }
 
+/* A path that cannot be resolved because its mount is dead: which mount that is, the text of the
+ * path has to say. */
+static void fail_unresolved(const char *path, int code, GError **error)
+{
+    g_autoptr(GPtrArray) mounts = leasefs_mounts_read(NULL);
+    g_autofree char *absolute = g_canonicalize_filename(path, NULL);
+
+    for (guint i = 0; code == ENOTCONN && mounts != NULL && i < mounts->len; i++) {
+        const LeasefsMount *mount = mounts->pdata[i];
+
+        if (leasefs_path_is_within(absolute, mount->mountpoint)) {
+            fail_dead(mount->mountpoint, error);
+            return;
+        }
+    }
+    g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED, "%s: %s", path, g_strerror(code));
+}
+
 Client *client_new(const char *path, GError **error)
 {
     g_autoptr(GPtrArray) mounts = NULL;
@@ -58,12 +76,7 @@ Client *client_new(const char *path, GError **error)
     char resolved[PATH_MAX];
 
     if (realpath(path, resolved) == NULL) {
-        int code = errno;
-
-        if (code == ENOTCONN)
-            fail_dead(path, error);
-        else
-            g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED, "%s: %s", path, g_strerror(code));
+        fail_unresolved(path, errno, error);
         return NULL;
     }
     mounts = leasefs_mounts_read(error);
@@ -152,6 +165,11 @@ MountStatus *client_status(const Client *client, char **text_out, GError **error
     if (text == NULL) {
         if (code == ENOTCONN || code == ECONNABORTED)
             fail_dead(client->mountpoint, error);
+        else if (code == EACCES)
+            g_set_error(error, G_IO_ERROR, G_IO_ERROR_PERMISSION_DENIED,
+                        "the mount at %s is closed to this user; its owner can open it: leasefs "
+                        "mount -o allow_other",
+                        client->mountpoint);
         else
             g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED,
                         "the mount at %s does not tell its status (%s)", client->mountpoint,

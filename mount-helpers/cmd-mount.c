@@ -43,15 +43,20 @@ static const Usage usage = {
 };
 
 /* Absolute, for the daemon leaves the working directory. Symbolic links are mount_serve's to
- * resolve, so `..` stays. */
-static char *absolute_path(const char *path)
+ * resolve, so `..` stays. NULL stays NULL; FALSE where the working directory has no path. */
+static gboolean make_absolute(char **path)
 {
+    g_autofree char *relative = NULL;
     g_autofree char *here = NULL;
 
-    if (path == NULL || path[0] == '/')
-        return g_strdup(path);
-    here = g_get_current_dir();
-    return g_build_filename(here, path, NULL);
+    if (*path == NULL || (*path)[0] == '/')
+        return TRUE;
+    here = getcwd(NULL, 0);
+    if (here == NULL || here[0] != '/')
+        return FALSE;
+    relative = *path;
+    *path = g_build_filename(here, relative, NULL);
+    return TRUE;
 }
 
 /* One line for each process that reaches past the mount. */
@@ -183,17 +188,18 @@ static gboolean parse_options(MountOptions *options, char **texts, GError **erro
 static int mount_workspace(const char *workspace, const char *mountpoint, MountOptions *options,
                            gboolean foreground)
 {
-    g_autofree char *workspace_path = absolute_path(workspace);
-    g_autofree char *mountpoint_path = absolute_path(mountpoint);
-    char *state_path = absolute_path(options->state_dir);
-    MountRequest request = {
-        .workspace = workspace_path,
-        .mountpoint = mountpoint_path,
-        .options = options,
-    };
+    g_autofree char *workspace_path = g_strdup(workspace);
+    g_autofree char *mountpoint_path = g_strdup(mountpoint);
+    MountRequest request = {.options = options};
 
-    g_free(options->state_dir);
-    options->state_dir = state_path;
+    if (!make_absolute(&workspace_path) || !make_absolute(&mountpoint_path) ||
+        !make_absolute(&options->state_dir))
+        return fail("the working directory is gone; name the paths from / on, or cd elsewhere");
+    /* Else we ourselves, waiting for the daemon, would reach the workspace past the mount. */
+    if (chdir("/") != 0)
+        return fail("cannot change to the directory /");
+    request.workspace = workspace_path;
+    request.mountpoint = mountpoint_path;
     return serve(&request, foreground);
 }
 

@@ -72,10 +72,11 @@ static int fail(const GError *error)
  * past the mount. Its path leads into the mount. */
 static void enter_working_directory(void)
 {
-    g_autofree char *path = g_get_current_dir();
+    /* Not g_get_current_dir, which says `/` for a directory that has no path any more. */
+    g_autofree char *path = getcwd(NULL, 0);
     const char *shell_path = g_getenv("PWD");
 
-    if (path[0] == '/' && chdir(path) == 0)
+    if (path != NULL && path[0] == '/' && chdir(path) == 0)
         return;
     if (shell_path != NULL && shell_path[0] == '/' && chdir(shell_path) != 0)
         g_debug("cannot enter %s anew", shell_path);

@@ -53,12 +53,15 @@ static int say_farewell(gpointer data)
     g_autoptr(MountStatus) status = NULL;
     int code;
 
+    if (leasefs_mount_is_dead(farewell->client->mountpoint))
+        return FAREWELL_DEAD;
     status = client_status(farewell->client, NULL, NULL);
     if (status != NULL) {
         gint64 daemon_pid = status->daemon_pid;
+        ssize_t written = write(farewell->answer_fd, &daemon_pid, sizeof daemon_pid);
 
-        if (write(farewell->answer_fd, &daemon_pid, sizeof daemon_pid) < 0)
-            return FAREWELL_DEAD;
+        if (written != (ssize_t)sizeof daemon_pid)
+            g_debug("the daemon's pid is not known to the parent");
     }
     /* A read-only mount lets nothing be written: the unmount goes on without being announced. */
     code = client_control(farewell->client, "unmount");
@@ -156,8 +159,10 @@ static int wait_for_daemon(const LeasefsMount *mount, pid_t daemon, int pidfd)
     return EXIT_FAILED;
 }
 
-/* Tells the daemon and learns its pid: 0 where it is not known. FALSE: the error was printed. */
-static gboolean announce(const LeasefsMount *mount, gboolean lazy, pid_t *daemon_out)
+/* Tells the daemon and learns its pid: 0 where it is not known, or dead (*dead_out). FALSE: the
+ * error was printed. */
+static gboolean announce(const LeasefsMount *mount, gboolean lazy, pid_t *daemon_out,
+                         gboolean *dead_out)
 {
     g_autoptr(Client) client = client_new_for_mount(mount);
     g_autofree char *quoted = print_quote_path(mount->mountpoint);
@@ -189,6 +194,7 @@ static gboolean announce(const LeasefsMount *mount, gboolean lazy, pid_t *daemon
     }
     autofd_clear(&answer_write_fd);
     *daemon_out = 0;
+    *dead_out = result == FAREWELL_DEAD;
     if (result >= 0 &&
         read(answer_read_fd, &daemon_pid, sizeof daemon_pid) == (ssize_t)sizeof daemon_pid)
         *daemon_out = (pid_t)daemon_pid;
@@ -198,11 +204,11 @@ static gboolean announce(const LeasefsMount *mount, gboolean lazy, pid_t *daemon
 static int end_mount(const LeasefsMount *mount, gboolean lazy)
 {
     g_autoptr(GError) error = NULL;
-    gboolean dead = leasefs_mount_is_dead(mount->mountpoint);
+    gboolean dead = FALSE;
     autofd pidfd = -1;
     pid_t daemon = 0;
 
-    if (!dead && !announce(mount, lazy, &daemon))
+    if (!announce(mount, lazy, &daemon, &dead))
         return EXIT_FAILED;
     /* Opened while the daemon is known to live: the pid cannot be another's by then. */
     if (daemon > 0)

@@ -73,8 +73,6 @@ void daemonize_prepare(void)
 {
     umask(0);
     signal(SIGPIPE, SIG_IGN);
-    if (chdir("/") != 0)
-        g_debug("cannot leave the working directory: %s", g_strerror(errno));
 }
 
 static void report(int report_fd, char kind, const char *text)
@@ -118,11 +116,11 @@ static void set_silent_death(pid_t child, GError **error)
     } while (r < 0 && errno == EINTR);
     if (r == child && WIFSIGNALED(status))
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED,
-                    "the daemon died before it was ready, by signal %d (%s)", WTERMSIG(status),
-                    g_strsignal(WTERMSIG(status)));
+                    "the daemon died before it was ready, by signal %d (%s); see why with -f",
+                    WTERMSIG(status), g_strsignal(WTERMSIG(status)));
     else
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED,
-                    "the daemon ended before it was ready, with status %d",
+                    "the daemon ended before it was ready, with status %d; see why with -f",
                     r == child ? WEXITSTATUS(status) : -1);
 }
 

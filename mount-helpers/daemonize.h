@@ -12,8 +12,8 @@
  * standard input from nowhere, and a report channel. In the parent: its other end. The channel is
  * owned. -1 and an error where it failed. */
 pid_t daemonize_fork(int *report_fd_out, GError **error);
-/* What both a daemon and a server in the foreground need: no directory is held, modes are as
- * given, and a reader that went away is no reason to die. */
+/* What both a daemon and a server in the foreground need: modes are as given, and a reader that
+ * went away is no reason to die. */
 void daemonize_prepare(void);
 
 /* In the child: it is up. `text` is what the parent shall print. The standard streams end here. */

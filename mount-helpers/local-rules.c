@@ -7,14 +7,6 @@
 #include <fcntl.h>
 #include <gio/gio.h>
 
-/* The state directory as an absolute path: a daemon with another working directory is told it. */
-static char *find_state_directory(const char *state_dir)
-{
-    g_autofree char *path = store_default_directory(state_dir);
-
-    return g_canonicalize_filename(path, NULL);
-}
-
 static gboolean open_sessions(LocalRules *rules, const char *state_path, gboolean create,
                               GError **error)
 {
@@ -35,6 +27,18 @@ static gboolean open_sessions(LocalRules *rules, const char *state_path, gboolea
     return rules->sessions_fd >= 0;
 }
 
+/* A daemon with another working directory is told where the directory is. */
+static void make_path_absolute(LocalRules *rules)
+{
+    g_autofree char *link = g_strdup_printf("/proc/self/fd/%d", rules->sessions_fd);
+    char *path = rules->sessions_fd >= 0 ? g_file_read_link(link, NULL) : NULL;
+
+    if (path == NULL)
+        return;
+    g_free(rules->sessions_path);
+    rules->sessions_path = path;
+}
+
 static gboolean read_registrations(LocalRules *rules, GError **error)
 {
     autofd dir_fd = -1;
@@ -53,7 +57,7 @@ static gboolean read_registrations(LocalRules *rules, GError **error)
 LocalRules *local_rules_new(const char *state_dir, gboolean create, GError **error)
 {
     g_autoptr(LocalRules) rules = g_new0(LocalRules, 1);
-    g_autofree char *state_path = find_state_directory(state_dir);
+    g_autofree char *state_path = store_default_directory(state_dir);
 
     rules->sessions_fd = -1;
     rules->sessions_path = g_build_filename(state_path, "sessions", NULL);
@@ -62,6 +66,7 @@ LocalRules *local_rules_new(const char *state_dir, gboolean create, GError **err
     rules->processes = process_table_new_proc(error);
     if (rules->processes == NULL || !open_sessions(rules, state_path, create, error))
         return NULL;
+    make_path_absolute(rules);
     rules->boundaries = boundaries_new(NULL);
     rules->registry = registry_new(&rules->host, rules->processes);
     if (!read_registrations(rules, error))

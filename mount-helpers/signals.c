@@ -24,7 +24,7 @@ gboolean signals_take(Signals *signals, GError **error)
                     g_strerror(errno));
         return FALSE;
     }
-    sigprocmask(SIG_BLOCK, &mask, &signals->old_mask);
+    pthread_sigmask(SIG_BLOCK, &mask, &signals->old_mask);
     /* An ignored SIGCHLD, inherited, would have the kernel reap children and lose their status. */
     sigaction(SIGCHLD, &chld, &signals->old_chld);
     return TRUE;
@@ -33,7 +33,7 @@ gboolean signals_take(Signals *signals, GError **error)
 void signals_restore(Signals *signals)
 {
     sigaction(SIGCHLD, &signals->old_chld, NULL);
-    sigprocmask(SIG_SETMASK, &signals->old_mask, NULL);
+    pthread_sigmask(SIG_SETMASK, &signals->old_mask, NULL);
 }
 
 gboolean signals_read(Signals *signals, struct signalfd_siginfo *info_out)
@@ -84,6 +84,6 @@ void signals_die_by(int signal_number)
     sigemptyset(&mask);
     sigaddset(&mask, signal_number);
     kill(getpid(), signal_number);
-    sigprocmask(SIG_UNBLOCK, &mask, NULL);
+    pthread_sigmask(SIG_UNBLOCK, &mask, NULL);
     _exit(128 + signal_number);
 }
