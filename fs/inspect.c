@@ -5,6 +5,9 @@
 #include <json-glib/json-glib.h>
 #include <string.h>
 
+/* An attribute holds 64 KiB (XATTR_SIZE_MAX): of each list as many, the newest, as surely fit. */
+#define MAX_LISTED 100u
+
 static char *to_text(JsonBuilder *builder)
 {
     g_autoptr(JsonNode) root = json_builder_get_root(builder);
@@ -130,7 +133,7 @@ static void add_past(JsonBuilder *builder, Fs *fs)
 
     json_builder_set_member_name(builder, "bypass");
     json_builder_begin_array(builder);
-    for (guint i = 0; i < past->len; i++) {
+    for (guint i = 0; i < MIN(past->len, MAX_LISTED); i++) {
         const BypassProcess *process = g_ptr_array_index(past, i);
         g_autofree char *comm = g_utf8_make_valid(process->comm, -1);
         g_autofree char *how = g_utf8_make_valid(process->how, -1);
@@ -148,7 +151,7 @@ static void add_queue(JsonBuilder *builder, const KeeperView *view)
 {
     json_builder_set_member_name(builder, "queue");
     json_builder_begin_array(builder);
-    for (guint i = 0; i < view->waiters->len; i++) {
+    for (guint i = 0; i < MIN(view->waiters->len, MAX_LISTED); i++) {
         const KeeperWaiter *waiter = g_ptr_array_index(view->waiters, i);
 
         json_builder_begin_object(builder);
@@ -166,7 +169,7 @@ static void add_sessions(JsonBuilder *builder, Fs *fs)
 
     json_builder_set_member_name(builder, "sessions");
     json_builder_begin_array(builder);
-    for (guint i = 0; i < sessions->len; i++) {
+    for (guint i = sessions->len - MIN(sessions->len, MAX_LISTED); i < sessions->len; i++) {
         Session *session = g_ptr_array_index(sessions, i);
         g_autofree char *id = session_dup_id(session);
         g_autofree char *comm = g_utf8_make_valid(session_comm(session), -1);
@@ -194,7 +197,7 @@ static void add_open_elsewhere(JsonBuilder *builder, Fs *fs)
 
     json_builder_set_member_name(builder, "open_elsewhere");
     json_builder_begin_array(builder);
-    for (guint i = 0; holder && i < all->len; i++) {
+    for (guint i = 0; holder && i < MIN(all->len, MAX_LISTED); i++) {
         const OpenFilesOf *of = &g_array_index(all, OpenFilesOf, i);
         g_autofree char *id = session_dup_id(of->session);
 
@@ -210,6 +213,7 @@ static void add_open_elsewhere(JsonBuilder *builder, Fs *fs)
 
 static void add_counters(JsonBuilder *builder, Fs *fs)
 {
+    g_autoptr(GPtrArray) sessions = session_table_list(fs->sessions);
     GuardCounters counters;
 
     guard_read_counters(fs->guard, &counters);
@@ -223,6 +227,7 @@ static void add_counters(JsonBuilder *builder, Fs *fs)
     add_int(builder, "shared", (gint64)counters.shared);
     add_int(builder, "nodes", node_table_count(fs->nodes));
     add_int(builder, "descriptors", node_table_fd_count(fs->nodes));
+    add_int(builder, "sessions", sessions->len);
     add_int(builder, "processes", session_table_process_count(fs->sessions));
     json_builder_end_object(builder);
 }

@@ -118,9 +118,10 @@ static gboolean is_dot(const char *name)
 }
 
 /* Adds one entry to the reply; 0 where it does not fit. A name that has vanished since is listed
- * without attributes, which the kernel then looks up, or not. */
+ * without attributes, which the kernel then looks up, or not. `looked_up`: NULL for names alone,
+ * else takes in the nodes whose lookups the kernel counts when the reply arrives. */
 static size_t add_entry(fuse_req_t req, Fs *fs, DirHandle *dir, const BackingEntry *entry,
-                        gboolean plus, char *out, size_t room)
+                        GPtrArray *looked_up, char *out, size_t room)
 {
     struct fuse_entry_param param = {
         .attr = {.st_ino = entry->ino, .st_mode = DTTOIF(entry->type)},
@@ -129,7 +130,7 @@ static size_t add_entry(fuse_req_t req, Fs *fs, DirHandle *dir, const BackingEnt
     Node *node = NULL;
     size_t used;
 
-    if (!plus) {
+    if (!looked_up) {
         used = fuse_add_direntry(req, out, room, entry->name, &param.attr, entry->off);
         return used <= room ? used : 0;
     }
@@ -142,6 +143,8 @@ static size_t add_entry(fuse_req_t req, Fs *fs, DirHandle *dir, const BackingEnt
         ops_fill_entry(fs, node, &st, &param);
     }
     used = fuse_add_direntry_plus(req, out, room, entry->name, &param, entry->off);
+    if (used <= room && node)
+        g_ptr_array_add(looked_up, node);
     if (used <= room)
         return used;
     if (node)
@@ -149,7 +152,7 @@ static size_t add_entry(fuse_req_t req, Fs *fs, DirHandle *dir, const BackingEnt
     return 0;
 }
 
-static ssize_t fill_entries(fuse_req_t req, Fs *fs, DirHandle *dir, off_t off, gboolean plus,
+static ssize_t fill_entries(fuse_req_t req, Fs *fs, DirHandle *dir, off_t off, GPtrArray *looked_up,
                             char *out, size_t size)
 {
     size_t filled = 0;
@@ -162,7 +165,7 @@ static ssize_t fill_entries(fuse_req_t req, Fs *fs, DirHandle *dir, off_t off, g
         r = next_entry(dir, &entry);
         if (r != 0 || !entry)
             break;
-        used = add_entry(req, fs, dir, entry, plus, out + filled, size - filled);
+        used = add_entry(req, fs, dir, entry, looked_up, out + filled, size - filled);
         if (used == 0)
             break;
         filled += used;
@@ -176,12 +179,14 @@ static void read_dir(fuse_req_t req, size_t size, off_t off, struct fuse_file_in
 {
     Fs *fs = fs_of(req);
     g_autofree char *out = g_malloc(size);
-    ssize_t filled = fill_entries(req, fs, dir_handle_of(fi->fh), off, plus, out, size);
+    g_autoptr(GPtrArray) looked_up = plus ? g_ptr_array_new() : NULL;
+    ssize_t filled = fill_entries(req, fs, dir_handle_of(fi->fh), off, looked_up, out, size);
 
     if (filled < 0)
         fuse_reply_err(req, (int)-filled);
-    else
-        fuse_reply_buf(req, out, (size_t)filled);
+    else if (fuse_reply_buf(req, out, (size_t)filled) != 0 && plus)
+        for (guint i = 0; i < looked_up->len; i++)
+            node_forget(fs->nodes, g_ptr_array_index(looked_up, i), 1);
 }
 
 static void op_readdir(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, size_t size, off_t off,

@@ -242,6 +242,7 @@ static void drain(Warden *warden)
     if (read(warden->signal_fd, &signal, sizeof signal) == (ssize_t)sizeof signal) {
         g_message("ending on signal %u", signal.ssi_signo);
         warden->told_to_end = TRUE;
+        atomic_store(&warden->fs->unmount_asked, TRUE); /* told already */
     }
 }
 
