@@ -94,6 +94,15 @@ static gboolean is_ours(Keeper *keeper, const char *text)
     return g_strcmp0(keeper->saved_text, text) == 0;
 }
 
+/* A record of leasefs's own form is this daemon's, perhaps one that the writer thread has just put
+ * in place and not yet noted; or that of an earlier one, which was taken in at the start. Only one
+ * of another pid namespace is another's: there only the TTL counts. */
+static gboolean is_anothers(Keeper *keeper, const LeaseRecord *record)
+{
+    return !record->is_own || (strcmp(record->boot_id, keeper->host->boot_id) == 0 &&
+                               record->pid_ns != keeper->host->pid_ns);
+}
+
 void keeper_look_at_foreign(Keeper *keeper, ForeignLease *foreign_out)
 {
     g_auto(LeaseRecord) record = {0};
@@ -119,7 +128,7 @@ void keeper_look_at_foreign(Keeper *keeper, ForeignLease *foreign_out)
         set_unreadable_aside(keeper, mtime_ms, error->message, foreign_out);
         return;
     }
-    if (!lease_record_is_free(&record))
+    if (is_anothers(keeper, &record) && !lease_record_is_free(&record))
         judge_foreign(keeper, text, &record, foreign_out);
 }
 

@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "scene.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <gio/gio.h>
+#include <glib/gstdio.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#define LIMIT_MS 10000
+#define POLL_US  5000
+
+static const char *program(void)
+{
+    const char *path = g_getenv("LEASEFS");
+
+    if (!path)
+        g_error("LEASEFS has to name the command under test");
+    return path;
+}
+
+Scene *scene_new(gboolean in_place)
+{
+    Scene *scene = g_new0(Scene, 1);
+
+    scene->dir = g_dir_make_tmp("leasefs-scene-XXXXXX", NULL);
+    if (!scene->dir)
+        g_error("cannot make a private directory");
+    scene->backing = g_build_filename(scene->dir, "ws", NULL);
+    scene->in_place = in_place;
+    scene->mountpoint =
+        in_place ? g_strdup(scene->backing) : g_build_filename(scene->dir, "mnt", NULL);
+    scene->state_dir = g_build_filename(scene->dir, "state", NULL);
+    scene->log = g_build_filename(scene->dir, "log", NULL);
+    scene->agents = g_ptr_array_new();
+    g_mkdir(scene->backing, 0755);
+    g_mkdir(scene->mountpoint, 0755);
+    g_setenv("LEASEFS_STATE_DIR", scene->state_dir, TRUE);
+    return scene;
+}
+
+static int remove_one(const char *path, const struct stat *st G_GNUC_UNUSED, int type G_GNUC_UNUSED,
+                      struct FTW *ftw G_GNUC_UNUSED)
+{
+    return remove(path);
+}
+
+static void wait_for_process(pid_t pid)
+{
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+}
+
+void scene_kill_daemon(Scene *scene)
+{
+    if (scene->daemon <= 0)
+        return;
+    kill(scene->daemon, SIGKILL);
+    wait_for_process(scene->daemon);
+    scene->daemon = 0;
+}
+
+static void agent_free(Agent *agent);
+
+void scene_free(Scene *scene)
+{
+    if (!scene)
+        return;
+    for (guint i = 0; i < scene->agents->len; i++)
+        agent_free(g_ptr_array_index(scene->agents, i));
+    g_ptr_array_unref(scene->agents);
+    umount2(scene->mountpoint, MNT_DETACH);
+    scene_kill_daemon(scene);
+    while (umount2(scene->mountpoint, MNT_DETACH) == 0)
+        ;
+    nftw(scene->dir, remove_one, 32, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+    g_free(scene->dir);
+    g_free(scene->backing);
+    g_free(scene->mountpoint);
+    g_free(scene->state_dir);
+    g_free(scene->log);
+    g_free(scene);
+}
+
+static void exec_daemon(Scene *scene, const char *options)
+{
+    int log_fd = open(scene->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+
+    dup2(log_fd, STDOUT_FILENO);
+    dup2(log_fd, STDERR_FILENO);
+    if (scene->in_place)
+        execl(program(), "leasefs", "mount", "-f", "-o", options, scene->backing, NULL);
+    else
+        execl(program(), "leasefs", "mount", "-f", "-o", options, scene->backing, scene->mountpoint,
+              NULL);
+    _exit(127);
+}
+
+static gboolean has_ended(pid_t pid)
+{
+    return waitpid(pid, NULL, WNOHANG) == pid;
+}
+
+gboolean scene_mount(Scene *scene, const char *options)
+{
+    gint64 limit_us = g_get_monotonic_time() + LIMIT_MS * 1000;
+    g_autofree char *log = NULL;
+
+    scene->daemon = fork();
+    if (scene->daemon == 0)
+        exec_daemon(scene, options);
+    while (g_get_monotonic_time() < limit_us) {
+        g_autofree char *state = scene_attribute(scene, "state");
+
+        if (state)
+            return TRUE;
+        if (has_ended(scene->daemon)) {
+            scene->daemon = 0;
+            break;
+        }
+        g_usleep(POLL_US);
+    }
+    if (g_file_get_contents(scene->log, &log, NULL, NULL))
+        fprintf(stderr, "%s\n", log);
+    return FALSE;
+}
+
+int scene_umount(Scene *scene)
+{
+    int status = scene_command(scene, NULL, "umount", scene->mountpoint, NULL);
+
+    if (status == 0 && scene->daemon > 0) {
+        wait_for_process(scene->daemon);
+        scene->daemon = 0;
+    }
+    return status;
+}
+
+int scene_command(Scene *scene G_GNUC_UNUSED, char **output_out, ...)
+{
+    g_autoptr(GSubprocess) process = NULL;
+    g_autoptr(GPtrArray) argv = g_ptr_array_new();
+    g_autofree char *output = NULL;
+    const char *argument;
+    va_list args;
+
+    g_ptr_array_add(argv, (gpointer)(guintptr)program());
+    va_start(args, output_out);
+    while ((argument = va_arg(args, const char *)))
+        g_ptr_array_add(argv, (gpointer)(guintptr)argument);
+    va_end(args);
+    g_ptr_array_add(argv, NULL);
+    process =
+        g_subprocess_newv((const char *const *)argv->pdata,
+                          G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDERR_MERGE, NULL);
+    if (!process || !g_subprocess_communicate_utf8(process, NULL, NULL, &output, NULL, NULL))
+        return -1;
+    if (output_out)
+        *output_out = g_steal_pointer(&output);
+    return g_subprocess_get_if_exited(process) ? g_subprocess_get_exit_status(process) : -1;
+}
+
+char *scene_attribute(Scene *scene, const char *name)
+{
+    g_autofree char *full = g_strconcat("user.leasefs.", name, NULL);
+    g_autofree char *value = g_malloc(65537);
+    ssize_t n = getxattr(scene->mountpoint, full, value, 65536);
+
+    if (n < 0)
+        return NULL;
+    value[n] = '\0';
+    return g_steal_pointer(&value);
+}
+
+gboolean scene_wait_for(Scene *scene, const char *name, const char *value)
+{
+    gint64 limit_us = g_get_monotonic_time() + LIMIT_MS * 1000;
+
+    while (g_get_monotonic_time() < limit_us) {
+        g_autofree char *now = scene_attribute(scene, name);
+
+        if (g_strcmp0(now, value) == 0)
+            return TRUE;
+        g_usleep(POLL_US);
+    }
+    return FALSE;
+}
+
+char *scene_record_path(Scene *scene)
+{
+    g_autofree char *resolved = realpath(scene->in_place ? scene->dir : scene->backing, NULL);
+    g_autofree char *workspace =
+        scene->in_place ? g_build_filename(resolved, "ws", NULL) : g_strdup(resolved);
+    g_autofree char *hash = g_compute_checksum_for_string(G_CHECKSUM_MD5, workspace, -1);
+    g_autofree char *name = g_strdup_printf("session-lock-%.12s.json", hash);
+
+    return g_build_filename(scene->state_dir, name, NULL);
+}
+
+char *scene_record(Scene *scene)
+{
+    g_autofree char *path = scene_record_path(scene);
+    char *text = NULL;
+
+    return g_file_get_contents(path, &text, NULL, NULL) ? text : NULL;
+}
+
+/* --- fingerprint ---------------------------------------------------------------------------- */
+
+static GString *print; /* nftw(3) hands nothing on */
+
+static int print_one(const char *path, const struct stat *st, int type G_GNUC_UNUSED,
+                     struct FTW *ftw G_GNUC_UNUSED)
+{
+    g_autofree char *contents = NULL;
+    char names[4096] = "", value[4096] = "";
+    ssize_t n = llistxattr(path, names, sizeof names);
+    gsize size = 0;
+
+    if (S_ISREG(st->st_mode) && !g_file_get_contents(path, &contents, &size, NULL))
+        return -1;
+    if (S_ISLNK(st->st_mode) && readlink(path, value, sizeof value - 1) < 0)
+        return -1;
+    g_string_append_printf(print, "%s %o %u:%u %ld %lu %ld.%09ld %s ", path, st->st_mode,
+                           st->st_uid, st->st_gid, (long)st->st_size, (unsigned long)st->st_nlink,
+                           (long)st->st_mtim.tv_sec, (long)st->st_mtim.tv_nsec, value);
+    if (contents) {
+        g_autofree char *sum =
+            g_compute_checksum_for_data(G_CHECKSUM_SHA256, (const guchar *)contents, size);
+
+        g_string_append_printf(print, "%s ", sum);
+    }
+    for (ssize_t at = 0; at < n; at += (ssize_t)strlen(names + at) + 1)
+        g_string_append_printf(print, "%s ", names + at);
+    g_string_append_printf(print, "%ld.%09ld\n", (long)st->st_ctim.tv_sec,
+                           (long)st->st_ctim.tv_nsec);
+    return 0;
+}
+
+static int compare_lines(gconstpointer a, gconstpointer b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Sorted, because nftw goes through a directory in the order of its cookies. */
+char *scene_fingerprint(const char *directory)
+{
+    g_auto(GStrv) lines = NULL;
+
+    print = g_string_new(NULL);
+    if (nftw(directory, print_one, 32, FTW_PHYS) != 0)
+        g_string_append(print, "(unreadable)");
+    lines = g_strsplit(print->str, "\n", -1);
+    g_string_free(print, TRUE);
+    qsort(lines, g_strv_length(lines), sizeof *lines, compare_lines);
+    return g_strjoinv("\n", lines);
+}
+
+/* --- agents --------------------------------------------------------------------------------- */
+
+typedef struct Request {
+    AgentTask task; /* the same address in every fork */
+    char argument[256];
+} Request;
+
+struct Agent {
+    pid_t pid;
+    int request_fd, reply_fd;
+};
+
+static void serve(const char *mountpoint, int request_fd, int reply_fd)
+{
+    void *state = g_malloc0(65536);
+    Request request;
+
+    while (read(request_fd, &request, sizeof request) == (ssize_t)sizeof request) {
+        int r = chdir(mountpoint) == 0 ? request.task(state, request.argument) : -errno;
+
+        if (write(reply_fd, &r, sizeof r) != (ssize_t)sizeof r)
+            break;
+    }
+    _exit(0);
+}
+
+Agent *scene_add_agent(Scene *scene)
+{
+    Agent *agent = g_new0(Agent, 1);
+    int request[2], reply[2];
+    pid_t between;
+
+    if (pipe2(request, O_CLOEXEC) != 0 || pipe2(reply, O_CLOEXEC) != 0)
+        g_error("pipe: %s", g_strerror(errno));
+    between = fork();
+    if (between == 0) {
+        pid_t pid;
+
+        setsid();
+        pid = fork();
+        if (pid == 0) {
+            close(request[1]);
+            close(reply[0]);
+            /* not an earlier agent's other end: that one would never see its end */
+            for (guint i = 0; i < scene->agents->len; i++) {
+                const Agent *other = g_ptr_array_index(scene->agents, i);
+
+                close(other->request_fd);
+                close(other->reply_fd);
+            }
+            pid = getpid();
+            if (write(reply[1], &pid, sizeof pid) == (ssize_t)sizeof pid)
+                serve(scene->mountpoint, request[0], reply[1]);
+        }
+        _exit(0);
+    }
+    wait_for_process(between);
+    close(request[0]);
+    close(reply[1]);
+    agent->request_fd = request[1];
+    agent->reply_fd = reply[0];
+    if (read(agent->reply_fd, &agent->pid, sizeof agent->pid) != (ssize_t)sizeof agent->pid)
+        g_error("an agent did not start");
+    g_ptr_array_add(scene->agents, agent);
+    return agent;
+}
+
+int agent_do(Agent *agent, AgentTask task, const char *argument)
+{
+    Request request = {.task = task};
+    int r;
+
+    g_strlcpy(request.argument, argument ? argument : "", sizeof request.argument);
+    if (write(agent->request_fd, &request, sizeof request) != (ssize_t)sizeof request ||
+        read(agent->reply_fd, &r, sizeof r) != (ssize_t)sizeof r)
+        return -EPIPE;
+    return r;
+}
+
+pid_t agent_pid(const Agent *agent)
+{
+    return agent->pid;
+}
+
+void agent_kill(Agent *agent)
+{
+    kill(agent->pid, SIGKILL);
+}
+
+static void agent_free(Agent *agent)
+{
+    close(agent->request_fd);
+    close(agent->reply_fd);
+    kill(agent->pid, SIGKILL);
+    g_free(agent);
+}
+
+int task_control(void *state G_GNUC_UNUSED, const char *message)
+{
+    return setxattr(".", "user.leasefs.control", message, strlen(message), 0) == 0 ? 0 : -errno;
+}
+
+int task_touch(void *state G_GNUC_UNUSED, const char *path)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    int r;
+
+    if (fd < 0)
+        return -errno;
+    r = write(fd, "t", 1) == 1 ? 0 : -errno;
+    close(fd);
+    return r;
+}
