@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "keeper-private.h"
+#include <gio/gio.h>
 #include <string.h>
 
 #define NS_PER_MS          G_GINT64_CONSTANT(1000000)
 #define PERSIST_MAX_LAG_MS 1000
 #define RETRY_MS           1000
 #define STALE_LOOK_MS      5000
+#define LOOK_TRIES         3
 
 void foreign_lease_clear(ForeignLease *foreign)
 {
@@ -64,9 +66,10 @@ static void hold_for_unknown(Keeper *keeper, gint64 until_ns, ForeignLease *fore
     };
 }
 
-/* Moves the record aside and lets it count until one TTL after its mtime. */
-static void set_unreadable_aside(Keeper *keeper, gint64 mtime_ms, const char *why,
-                                 ForeignLease *foreign_out)
+/* Moves the record aside and lets it count until one TTL after its mtime. FALSE where another one
+ * stands there by now: that one is to be looked at. */
+static gboolean set_unreadable_aside(Keeper *keeper, gint64 mtime_ms, const char *why,
+                                     ForeignLease *foreign_out)
 {
     gint64 now_ns = keeper_now(keeper);
     gint64 age_ms = MAX(keeper->clock->wall_ms(keeper->clock) - mtime_ms, 0);
@@ -77,6 +80,9 @@ static void set_unreadable_aside(Keeper *keeper, gint64 mtime_ms, const char *wh
 
     if (keeper->store->ops->set_aside(keeper->store, &moved_to, &error))
         detail = g_strdup_printf("%s; moved to %s", why, moved_to);
+    else if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_BUSY) ||
+             g_error_matches(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND))
+        return FALSE;
     else
         detail = g_strdup_printf("%s; cannot move it aside: %s", why, error->message);
     mutex_lock(&keeper->lock);
@@ -84,6 +90,7 @@ static void set_unreadable_aside(Keeper *keeper, gint64 mtime_ms, const char *wh
     keeper_tell_locked(keeper, KEEPER_EVENT_UNREADABLE, NULL, NULL, detail);
     mutex_unlock(&keeper->lock);
     hold_for_unknown(keeper, until_ns, foreign_out);
+    return TRUE;
 }
 
 /* What memory wrote itself says nothing new. */
@@ -103,13 +110,30 @@ static gboolean is_anothers(Keeper *keeper, const LeaseRecord *record)
                                record->pid_ns != keeper->host->pid_ns);
 }
 
-void keeper_look_at_foreign(Keeper *keeper, ForeignLease *foreign_out)
+/* FALSE where the record changed under the look. */
+static gboolean look_once(Keeper *keeper, ForeignLease *foreign_out)
 {
     g_auto(LeaseRecord) record = {0};
     g_autofree char *text = NULL;
     g_autoptr(GError) error = NULL;
-    gint64 mtime_ms, unknown_until_ns;
+    gint64 mtime_ms;
     gsize size;
+
+    /* A store that cannot be read never locks anyone out: memory decides alone. */
+    if (!keeper->store->ops->load(keeper->store, &text, &size, &mtime_ms, &error) || !text)
+        return TRUE;
+    if (is_ours(keeper, text))
+        return TRUE;
+    if (!lease_record_parse(text, size, &record, &error))
+        return set_unreadable_aside(keeper, mtime_ms, error->message, foreign_out);
+    if (is_anothers(keeper, &record) && !lease_record_is_free(&record))
+        judge_foreign(keeper, text, &record, foreign_out);
+    return TRUE;
+}
+
+void keeper_look_at_foreign(Keeper *keeper, ForeignLease *foreign_out)
+{
+    gint64 unknown_until_ns;
 
     *foreign_out = (ForeignLease){0};
     mutex_lock(&keeper->lock);
@@ -119,17 +143,8 @@ void keeper_look_at_foreign(Keeper *keeper, ForeignLease *foreign_out)
         hold_for_unknown(keeper, unknown_until_ns, foreign_out);
         return;
     }
-    /* A store that cannot be read never locks anyone out: memory decides alone. */
-    if (!keeper->store->ops->load(keeper->store, &text, &size, &mtime_ms, &error) || !text)
-        return;
-    if (is_ours(keeper, text))
-        return;
-    if (!lease_record_parse(text, size, &record, &error)) {
-        set_unreadable_aside(keeper, mtime_ms, error->message, foreign_out);
-        return;
-    }
-    if (is_anothers(keeper, &record) && !lease_record_is_free(&record))
-        judge_foreign(keeper, text, &record, foreign_out);
+    for (int tries = 0; tries < LOOK_TRIES && !look_once(keeper, foreign_out); tries++)
+        ;
 }
 
 /* A record of ours, of this boot and pid namespace: the tenure goes on where it stood. */

@@ -156,8 +156,6 @@ static gint64 tick_lease_locked(Keeper *keeper, gint64 now_ns, KeeperDue *due_ou
     }
     switch (lease_state(&facts)) {
     case LEASE_FRESH:
-        if (lease_remaining_ns(&facts) <= 0) /* only a change in flight keeps it fresh */
-            return RETRY_MS;
         return lease_remaining_ns(&facts) / NS_PER_MS + 1;
     case LEASE_EXPIRING:
         ask_for_flush_locked(keeper, due_out);

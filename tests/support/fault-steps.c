@@ -16,6 +16,9 @@ static struct {
     guint counts[FAULT_ANY + 1];
     Hook on_pause;
     gpointer on_pause_data;
+    FaultStep before_step;
+    Hook before;
+    gpointer before_data;
     FaultStep after_step;
     Hook after;
     gpointer after_data;
@@ -46,6 +49,13 @@ void fault_on_pause(Hook hook, gpointer data)
     faults.on_pause_data = data;
 }
 
+void fault_before(FaultStep step, Hook hook, gpointer data)
+{
+    faults.before_step = step;
+    faults.before = hook;
+    faults.before_data = data;
+}
+
 void fault_after(FaultStep step, Hook hook, gpointer data)
 {
     faults.after_step = step;
@@ -70,6 +80,12 @@ guint fault_pauses(void)
 
 static gboolean fails(FaultStep step)
 {
+    Hook hook = faults.before;
+
+    if (hook != NULL && faults.before_step == step) {
+        faults.before = NULL;
+        hook(faults.before_data);
+    }
     faults.counts[step]++;
     faults.counts[FAULT_ANY]++;
     if (faults.times == 0 || (faults.step != step && faults.step != FAULT_ANY))

@@ -34,7 +34,8 @@ void fault_inject(FaultStep step, guint nth, guint times, int with_errno);
 void fault_limit_bytes(gsize bytes);
 /* Called instead of sleeping. */
 void fault_on_pause(void (*hook)(gpointer data), gpointer data);
-/* Called once, right after the next step of this kind. */
+/* Called once, right before or right after the next step of this kind. */
+void fault_before(FaultStep step, void (*hook)(gpointer data), gpointer data);
 void fault_after(FaultStep step, void (*hook)(gpointer data), gpointer data);
 /* What wall_us tells. */
 void fault_set_wall_us(gint64 wall_us);

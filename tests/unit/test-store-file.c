@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "fault-steps.h"
 #include "record.h"
+#include "store-fixture.h"
 #include "util.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <gio/gio.h>
 #include <glib/gstdio.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -16,192 +15,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-
-#define WORKSPACE "/work/space"
-#define OLD_TEXT  "the old record\n"
-#define NEW_TEXT  "the new record, which is a good deal longer than the old one\n"
-
-typedef struct Fixture {
-    char *directory;
-    char *record_path;
-    char *lock_path;
-    Store *store;
-} Fixture;
-
-static guint warnings;
-
-static GLogWriterOutput count_warnings(GLogLevelFlags level, const GLogField *fields,
-                                       gsize n_fields, gpointer data)
-{
-    (void)fields;
-    (void)n_fields;
-    (void)data;
-    if (level & G_LOG_LEVEL_WARNING)
-        warnings++;
-    return G_LOG_WRITER_HANDLED;
-}
-
-static Store *open_store(Fixture *fixture, GError **error)
-{
-    int dir_fd = open(fixture->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-    assert_true(dir_fd >= 0);
-    return store_file_new_with_steps(dir_fd, WORKSPACE, &fault_steps, error);
-}
-
-static void reopen(Fixture *fixture)
-{
-    store_free(fixture->store);
-    fixture->store = open_store(fixture, NULL);
-    assert_non_null(fixture->store);
-}
-
-static int set_up(void **state)
-{
-    Fixture *fixture = g_new0(Fixture, 1);
-    g_autofree char *hash = lease_record_workspace_hash(WORKSPACE);
-
-    fault_reset();
-    warnings = 0;
-    fixture->directory = g_dir_make_tmp("leasefs-store-XXXXXX", NULL);
-    fixture->record_path = g_strdup_printf("%s/session-lock-%s.json", fixture->directory, hash);
-    fixture->lock_path = g_strdup_printf("%s/session-lock-%s.lock", fixture->directory, hash);
-    fixture->store = open_store(fixture, NULL);
-    *state = fixture;
-    return fixture->store != NULL ? 0 : -1;
-}
-
-/* The names there but for the lock file, sorted, one a line. Owned. */
-static char *list_files(Fixture *fixture)
-{
-    g_autoptr(GDir) dir = g_dir_open(fixture->directory, 0, NULL);
-    g_autoptr(GPtrArray) names = g_ptr_array_new();
-    const char *name;
-
-    while ((name = g_dir_read_name(dir)) != NULL) {
-        if (!g_str_has_suffix(name, ".lock"))
-            g_ptr_array_add(names, g_strdup(name));
-    }
-    g_ptr_array_set_free_func(names, g_free);
-    g_ptr_array_sort(names, (GCompareFunc)(void (*)(void))g_strcmp0);
-    g_ptr_array_add(names, NULL);
-    return g_strjoinv("\n", (char **)names->pdata);
-}
-
-static int tear_down(void **state)
-{
-    Fixture *fixture = *state;
-    g_autofree char *listing = list_files(fixture);
-    g_auto(GStrv) names = g_strsplit(listing, "\n", -1);
-
-    store_free(fixture->store);
-    for (char **name = names; *name != NULL; name++) {
-        g_autofree char *path = g_build_filename(fixture->directory, *name, NULL);
-
-        g_remove(path);
-    }
-    g_remove(fixture->lock_path);
-    g_rmdir(fixture->directory);
-    g_free(fixture->directory);
-    g_free(fixture->record_path);
-    g_free(fixture->lock_path);
-    g_free(fixture);
-    return 0;
-}
-
-static void put_file(const char *path, const char *text)
-{
-    autofd fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
-}
-
-static char *get_file(const char *path)
-{
-    char *text = NULL;
-
-    g_file_get_contents(path, &text, NULL, NULL);
-    return text;
-}
-
-static void assert_file(const char *path, const char *expected)
-{
-    g_autofree char *text = get_file(path);
-
-    assert_non_null(text);
-    assert_string_equal(text, expected);
-}
-
-/* The record and no temporary file beside it. */
-static void assert_only_record(Fixture *fixture, const char *expected)
-{
-    g_autofree char *listing = list_files(fixture);
-    g_autofree char *name = g_path_get_basename(fixture->record_path);
-
-    assert_string_equal(listing, name);
-    assert_file(fixture->record_path, expected);
-}
-
-static gboolean save(Fixture *fixture, const char *text, GError **error)
-{
-    return fixture->store->ops->save(fixture->store, text, error);
-}
-
-static void assert_saves(Fixture *fixture, const char *text)
-{
-    g_autoptr(GError) error = NULL;
-
-    if (!save(fixture, text, &error))
-        fail_msg("%s", error->message);
-}
-
-static void assert_save_fails(Fixture *fixture, gint code)
-{
-    g_autoptr(GError) error = NULL;
-
-    assert_false(save(fixture, NEW_TEXT, &error));
-    if (!g_error_matches(error, G_IO_ERROR, code))
-        fail_msg("error %d, not %d: %s", error->code, code, error->message);
-    assert_non_null(strstr(error->message, fixture->directory));
-    assert_only_record(fixture, OLD_TEXT);
-}
-
-static guint64 load_epoch(Fixture *fixture)
-{
-    guint64 epoch = 99;
-
-    assert_true(fixture->store->ops->load_epoch(fixture->store, &epoch, NULL));
-    return epoch;
-}
-
-static void note_epoch(Fixture *fixture, guint64 epoch)
-{
-    assert_true(fixture->store->ops->note_epoch(fixture->store, epoch, NULL));
-}
-
-static void assert_load_fails(Fixture *fixture, gint code)
-{
-    g_autoptr(GError) error = NULL;
-    char *text;
-    gsize size;
-    gint64 mtime_ms;
-
-    assert_false(fixture->store->ops->load(fixture->store, &text, &size, &mtime_ms, &error));
-    if (!g_error_matches(error, G_IO_ERROR, code))
-        fail_msg("error %d, not %d: %s", error->code, code, error->message);
-    assert_non_null(strstr(error->message, fixture->record_path));
-}
-
-static char *load(Fixture *fixture, gsize *size_out, gint64 *mtime_ms_out)
-{
-    g_autoptr(GError) error = NULL;
-    char *text = NULL;
-
-    if (!fixture->store->ops->load(fixture->store, &text, size_out, mtime_ms_out, &error))
-        fail_msg("%s", error->message);
-    return text;
-}
 
 static void missing_record_loads_as_none(void **state)
 {
@@ -304,48 +117,6 @@ static void save_that_fails_at_any_step_leaves_a_whole_record(void **state)
     assert_true(failed >= 6);
 }
 
-static void save_fails_where_the_lock_cannot_be_taken(void **state)
-{
-    assert_saves(*state, OLD_TEXT);
-    fault_inject(FAULT_FLOCK, 1, 1, ENOLCK);
-    assert_save_fails(*state, G_IO_ERROR_FAILED);
-}
-
-static void save_fails_where_the_epoch_cannot_be_synced(void **state)
-{
-    Fixture *fixture = *state;
-
-    assert_saves(fixture, OLD_TEXT);
-    note_epoch(fixture, 3);
-    fault_inject(FAULT_FDATASYNC, 1, 1, EIO);
-    assert_save_fails(fixture, G_IO_ERROR_FAILED);
-}
-
-static void epoch_is_written_again_after_a_failed_sync(void **state)
-{
-    Fixture *fixture = *state;
-
-    assert_saves(fixture, OLD_TEXT);
-    note_epoch(fixture, 3);
-    fault_reset();
-    fault_inject(FAULT_FDATASYNC, 1, 1, EIO);
-    assert_save_fails(fixture, G_IO_ERROR_FAILED);
-    assert_int_equal(fault_count(FAULT_PWRITE), 0);
-    assert_saves(fixture, NEW_TEXT);
-    assert_int_equal(fault_count(FAULT_PWRITE), 1);
-    assert_int_equal(fault_count(FAULT_FDATASYNC), 2);
-}
-
-static void first_save_fails_where_the_lock_files_name_cannot_be_synced(void **state)
-{
-    Fixture *fixture = *state;
-
-    put_file(fixture->record_path, OLD_TEXT);
-    fault_inject(FAULT_FSYNC, 1, 1, EIO);
-    assert_save_fails(fixture, G_IO_ERROR_FAILED);
-    assert_saves(fixture, NEW_TEXT);
-}
-
 static void save_fails_where_no_file_can_be_made(void **state)
 {
     assert_saves(*state, OLD_TEXT);
@@ -392,287 +163,6 @@ static void save_fails_where_the_new_file_cannot_get_its_name(void **state)
     assert_saves(*state, OLD_TEXT);
     fault_inject(FAULT_RENAMEAT2, 1, 1, EROFS);
     assert_save_fails(*state, G_IO_ERROR_READ_ONLY);
-}
-
-static void save_without_a_new_epoch_syncs_nothing(void **state)
-{
-    Fixture *fixture = *state;
-
-    note_epoch(fixture, 1);
-    assert_saves(fixture, OLD_TEXT);
-    fault_reset();
-    assert_saves(fixture, NEW_TEXT);
-    note_epoch(fixture, 1);
-    assert_saves(fixture, NEW_TEXT);
-    assert_int_equal(fault_count(FAULT_FDATASYNC), 0);
-    assert_int_equal(fault_count(FAULT_FSYNC), 0);
-    assert_int_equal(fault_count(FAULT_PWRITE), 0);
-}
-
-static void save_is_refused_while_another_program_holds_the_lock(void **state)
-{
-    Fixture *fixture = *state;
-    autofd other_fd = -1;
-
-    assert_saves(fixture, OLD_TEXT);
-    other_fd = open(fixture->lock_path, O_RDWR | O_CLOEXEC);
-    assert_int_equal(flock(other_fd, LOCK_EX | LOCK_NB), 0);
-    assert_save_fails(fixture, G_IO_ERROR_BUSY);
-    assert_true(fault_pauses() > 0);
-}
-
-static void unlock(gpointer fd)
-{
-    flock(*(int *)fd, LOCK_UN);
-}
-
-static void save_waits_a_moment_for_another_program(void **state)
-{
-    Fixture *fixture = *state;
-    autofd other_fd = open(fixture->lock_path, O_RDWR | O_CLOEXEC);
-
-    assert_int_equal(flock(other_fd, LOCK_EX | LOCK_NB), 0);
-    fault_on_pause(unlock, &other_fd);
-    assert_saves(fixture, NEW_TEXT);
-    assert_int_equal(fault_pauses(), 1);
-}
-
-static void lock_is_let_go_after_every_save(void **state)
-{
-    Fixture *fixture = *state;
-    autofd other_fd = open(fixture->lock_path, O_RDWR | O_CLOEXEC);
-
-    assert_saves(fixture, OLD_TEXT);
-    assert_int_equal(flock(other_fd, LOCK_EX | LOCK_NB), 0);
-    assert_int_equal(flock(other_fd, LOCK_UN), 0);
-    fault_inject(FAULT_WRITE, 1, 1, EIO);
-    assert_save_fails(fixture, G_IO_ERROR_FAILED);
-    assert_int_equal(flock(other_fd, LOCK_EX | LOCK_NB), 0);
-}
-
-static void removed_lock_file_is_made_again_with_its_epoch(void **state)
-{
-    Fixture *fixture = *state;
-
-    note_epoch(fixture, 41);
-    assert_int_equal(g_remove(fixture->lock_path), 0);
-    note_epoch(fixture, 42);
-    assert_false(g_file_test(fixture->lock_path, G_FILE_TEST_EXISTS));
-    assert_saves(fixture, NEW_TEXT);
-    assert_file(fixture->lock_path, "00000000000000000042\n");
-    note_epoch(fixture, 43);
-    assert_file(fixture->lock_path, "00000000000000000043\n");
-    reopen(fixture);
-    assert_int_equal(load_epoch(fixture), 43);
-}
-
-static void replaced_lock_file_is_the_one_that_is_locked(void **state)
-{
-    Fixture *fixture = *state;
-    autofd other_fd = -1;
-
-    note_epoch(fixture, 5);
-    assert_saves(fixture, OLD_TEXT);
-    assert_int_equal(g_remove(fixture->lock_path), 0);
-    put_file(fixture->lock_path, "17\n");
-    other_fd = open(fixture->lock_path, O_RDWR | O_CLOEXEC);
-    assert_int_equal(flock(other_fd, LOCK_EX | LOCK_NB), 0);
-    assert_save_fails(fixture, G_IO_ERROR_BUSY);
-    unlock(&other_fd);
-    assert_saves(fixture, NEW_TEXT);
-    assert_int_equal(load_epoch(fixture), 17);
-    assert_file(fixture->lock_path, "00000000000000000017\n");
-}
-
-static void note_fifty(gpointer fixture)
-{
-    note_epoch(fixture, 50);
-}
-
-/* The epoch goes to the old file, in the moment between opening the new one and using it. */
-static void epoch_noted_while_the_lock_file_is_replaced_is_kept(void **state)
-{
-    Fixture *fixture = *state;
-
-    note_epoch(fixture, 49);
-    assert_int_equal(g_remove(fixture->lock_path), 0);
-    fault_after(FAULT_PREAD, note_fifty, fixture);
-    assert_saves(fixture, NEW_TEXT);
-    assert_file(fixture->lock_path, "00000000000000000050\n");
-}
-
-static void note_sixty(gpointer fixture)
-{
-    note_epoch(fixture, 60);
-}
-
-static void epoch_noted_beside_a_write_of_a_smaller_one_is_kept(void **state)
-{
-    Fixture *fixture = *state;
-
-    fault_after(FAULT_PWRITE, note_sixty, fixture);
-    note_epoch(fixture, 59);
-    assert_file(fixture->lock_path, "00000000000000000060\n");
-}
-
-static void save_fails_where_the_lock_file_cannot_be_made_again(void **state)
-{
-    static const struct {
-        FaultStep step;
-        guint nth;
-    } faults[] = {{FAULT_OPENAT, 1}, {FAULT_FSTAT, 2},     {FAULT_PREAD, 1}, {FAULT_DUP3, 1},
-                  {FAULT_PWRITE, 1}, {FAULT_FDATASYNC, 1}, {FAULT_FSYNC, 1}};
-    Fixture *fixture = *state;
-
-    assert_saves(fixture, OLD_TEXT);
-    note_epoch(fixture, 8);
-    for (gsize i = 0; i < G_N_ELEMENTS(faults); i++) {
-        g_remove(fixture->lock_path);
-        fault_reset();
-        fault_inject(faults[i].step, faults[i].nth, 1, EIO);
-        assert_save_fails(fixture, G_IO_ERROR_FAILED);
-    }
-    assert_saves(fixture, NEW_TEXT);
-    assert_file(fixture->lock_path, "00000000000000000008\n");
-}
-
-static void remove_file(gpointer path)
-{
-    g_remove(path);
-}
-
-static void lock_file_that_vanishes_once_locked_is_made_again(void **state)
-{
-    Fixture *fixture = *state;
-
-    fault_after(FAULT_FLOCK, remove_file, fixture->lock_path);
-    assert_saves(fixture, NEW_TEXT);
-    assert_true(g_file_test(fixture->lock_path, G_FILE_TEST_EXISTS));
-}
-
-static void remove_each_time(gpointer path)
-{
-    g_remove(path);
-    fault_after(FAULT_FLOCK, remove_each_time, path);
-}
-
-static void lock_file_that_vanishes_each_time_is_given_up(void **state)
-{
-    Fixture *fixture = *state;
-
-    assert_saves(fixture, OLD_TEXT);
-    fault_after(FAULT_FLOCK, remove_each_time, fixture->lock_path);
-    assert_save_fails(fixture, G_IO_ERROR_BUSY);
-}
-
-static void epoch_survives_and_never_goes_back(void **state)
-{
-    Fixture *fixture = *state;
-
-    assert_int_equal(load_epoch(fixture), 0);
-    note_epoch(fixture, 7);
-    note_epoch(fixture, 6);
-    assert_int_equal(load_epoch(fixture), 7);
-    reopen(fixture);
-    assert_int_equal(load_epoch(fixture), 7);
-    note_epoch(fixture, 3);
-    assert_file(fixture->lock_path, "00000000000000000007\n");
-}
-
-static void noting_an_epoch_is_one_write_and_no_sync(void **state)
-{
-    Fixture *fixture = *state;
-
-    fault_reset();
-    note_epoch(fixture, 7);
-    assert_int_equal(fault_count(FAULT_PWRITE), 1);
-    assert_int_equal(fault_count(FAULT_ANY), 1);
-}
-
-static void epoch_that_could_not_be_noted_is_written_by_the_next_save(void **state)
-{
-    Fixture *fixture = *state;
-    g_autoptr(GError) error = NULL;
-
-    assert_saves(fixture, OLD_TEXT);
-    fault_inject(FAULT_PWRITE, 1, 1, ENOSPC);
-    assert_false(fixture->store->ops->note_epoch(fixture->store, 9, &error));
-    assert_true(g_error_matches(error, G_IO_ERROR, G_IO_ERROR_NO_SPACE));
-    assert_int_equal(load_epoch(fixture), 9);
-    assert_saves(fixture, NEW_TEXT);
-    assert_file(fixture->lock_path, "00000000000000000009\n");
-}
-
-static void epoch_written_in_part_is_an_error(void **state)
-{
-    Fixture *fixture = *state;
-    g_autoptr(GError) error = NULL;
-
-    fault_limit_bytes(4);
-    assert_false(fixture->store->ops->note_epoch(fixture->store, 9, &error));
-    assert_true(g_error_matches(error, G_IO_ERROR, G_IO_ERROR_NO_SPACE));
-}
-
-static void garbage_in_the_lock_file_counts_as_zero_and_is_logged(void **state)
-{
-    static const char *const garbage[] = {"what is this, and why is it so long\n",
-                                          "-1\n",
-                                          " 7\n",
-                                          "7",
-                                          "\n",
-                                          "0x7\n",
-                                          "99999999999999999999\n",
-                                          "9223372036854775808\n",
-                                          "123456789012345678901234\n"};
-    Fixture *fixture = *state;
-
-    for (gsize i = 0; i < G_N_ELEMENTS(garbage); i++) {
-        put_file(fixture->lock_path, garbage[i]);
-        warnings = 0;
-        reopen(fixture);
-        assert_int_equal(load_epoch(fixture), 0);
-        assert_int_equal(warnings, 1);
-    }
-    note_epoch(fixture, 12);
-    warnings = 0;
-    reopen(fixture);
-    assert_int_equal(load_epoch(fixture), 12);
-    assert_int_equal(warnings, 0);
-}
-
-static void empty_lock_file_is_no_garbage(void **state)
-{
-    Fixture *fixture = *state;
-
-    put_file(fixture->lock_path, "");
-    reopen(fixture);
-    assert_int_equal(load_epoch(fixture), 0);
-    assert_int_equal(warnings, 0);
-}
-
-static void store_is_refused_without_a_usable_lock_file(void **state)
-{
-    Fixture *fixture = *state;
-    static const FaultStep steps[] = {FAULT_OPENAT, FAULT_FSTAT, FAULT_PREAD};
-
-    for (gsize i = 0; i < G_N_ELEMENTS(steps); i++) {
-        g_autoptr(GError) error = NULL;
-
-        fault_inject(steps[i], 1, 1, EACCES);
-        assert_null(open_store(fixture, &error));
-        assert_true(g_error_matches(error, G_IO_ERROR, G_IO_ERROR_PERMISSION_DENIED));
-        assert_non_null(strstr(error->message, fixture->lock_path));
-    }
-    g_remove(fixture->lock_path);
-    for (gsize i = 0; i < 2; i++) {
-        g_autoptr(GError) error = NULL;
-
-        assert_int_equal(i == 0 ? mkfifo(fixture->lock_path, 0600)
-                                : symlink("elsewhere", fixture->lock_path),
-                         0);
-        assert_null(open_store(fixture, &error));
-        assert_int_equal(g_remove(fixture->lock_path), 0);
-    }
 }
 
 static void load_fails_at_each_step(void **state)
@@ -864,7 +354,7 @@ static void store_works_by_descriptor_when_its_directory_is_moved(void **state)
     assert_only_record(fixture, NEW_TEXT);
 }
 
-#define store_test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define store_test(name) cmocka_unit_test_setup_teardown(name, store_set_up, store_tear_down)
 
 int main(void)
 {
@@ -875,34 +365,12 @@ int main(void)
         store_test(short_writes_and_reads_make_a_whole_record),
         store_test(interrupted_writes_and_reads_are_made_again),
         store_test(save_that_fails_at_any_step_leaves_a_whole_record),
-        store_test(save_fails_where_the_lock_cannot_be_taken),
-        store_test(save_fails_where_the_epoch_cannot_be_synced),
-        store_test(epoch_is_written_again_after_a_failed_sync),
-        store_test(first_save_fails_where_the_lock_files_name_cannot_be_synced),
         store_test(save_fails_where_no_file_can_be_made),
         store_test(save_tries_another_name_where_one_is_taken),
         store_test(save_fails_on_a_full_disk),
         store_test(save_fails_on_a_disk_that_fills_up_while_it_writes),
         store_test(save_fails_where_close_reports_a_lost_write),
         store_test(save_fails_where_the_new_file_cannot_get_its_name),
-        store_test(save_without_a_new_epoch_syncs_nothing),
-        store_test(save_is_refused_while_another_program_holds_the_lock),
-        store_test(save_waits_a_moment_for_another_program),
-        store_test(lock_is_let_go_after_every_save),
-        store_test(removed_lock_file_is_made_again_with_its_epoch),
-        store_test(replaced_lock_file_is_the_one_that_is_locked),
-        store_test(epoch_noted_while_the_lock_file_is_replaced_is_kept),
-        store_test(epoch_noted_beside_a_write_of_a_smaller_one_is_kept),
-        store_test(save_fails_where_the_lock_file_cannot_be_made_again),
-        store_test(lock_file_that_vanishes_once_locked_is_made_again),
-        store_test(lock_file_that_vanishes_each_time_is_given_up),
-        store_test(epoch_survives_and_never_goes_back),
-        store_test(noting_an_epoch_is_one_write_and_no_sync),
-        store_test(epoch_that_could_not_be_noted_is_written_by_the_next_save),
-        store_test(epoch_written_in_part_is_an_error),
-        store_test(garbage_in_the_lock_file_counts_as_zero_and_is_logged),
-        store_test(empty_lock_file_is_no_garbage),
-        store_test(store_is_refused_without_a_usable_lock_file),
         store_test(load_fails_at_each_step),
         store_test(only_a_regular_file_is_read),
         store_test(too_large_a_record_is_cut_where_it_can_no_longer_be_understood),
@@ -916,6 +384,5 @@ int main(void)
         store_test(store_works_by_descriptor_when_its_directory_is_moved),
     };
 
-    g_log_set_writer_func(count_warnings, NULL, NULL);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
