@@ -5,7 +5,7 @@
 
 void member_unref(Member *member)
 {
-    if (!g_atomic_ref_count_dec(&member->refs))
+    if (!ref_count_dec(&member->refs))
         return;
     member->processes->ops->unwatch(member->processes, member->watch);
     session_unref(member->session);
@@ -124,7 +124,7 @@ static void add_member_locked(SessionTable *table, Session *session, const Proce
 {
     Member *member = g_new0(Member, 1);
 
-    g_atomic_ref_count_init(&member->refs);
+    ref_count_init(&member->refs);
     member->processes = table->processes;
     member->id = *id;
     member->session = session_ref(session);

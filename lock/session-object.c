@@ -3,13 +3,13 @@
 
 Session *session_ref(Session *session)
 {
-    g_atomic_ref_count_inc(&session->refs);
+    ref_count_inc(&session->refs);
     return session;
 }
 
 void session_unref(Session *session)
 {
-    if (session == NULL || !g_atomic_ref_count_dec(&session->refs))
+    if (session == NULL || !ref_count_dec(&session->refs))
         return;
     mutex_clear(&session->lock);
     g_free(session->comm);
@@ -73,7 +73,7 @@ Session *session_new(guint64 serial, const ProcessId *root, const char *comm, co
 {
     Session *session = g_new0(Session, 1);
 
-    g_atomic_ref_count_init(&session->refs);
+    ref_count_init(&session->refs);
     mutex_init(&session->lock);
     session->serial = serial;
     session->root = *root;

@@ -7,11 +7,12 @@
  * Thread safety: `_locked` means that the caller holds the table's lock. Lock order: the table's,
  * then a session's.
  */
+#include "util.h"
 #include "session-table.h"
 #include "mutex.h"
 
 struct Session {
-    gatomicrefcount refs;
+    RefCount refs;
     guint64 serial;
     ProcessId root;
     char *comm;
@@ -29,7 +30,7 @@ struct Session {
 /* A process whose session is known. Reference counted, because the hot path polls the watch without
  * the table's lock: the descriptor must not be closed, and its number reused, under it. */
 typedef struct Member {
-    gatomicrefcount refs;
+    RefCount refs;
     ProcessTable *processes;
     ProcessId id;
     Session *session;

@@ -309,7 +309,7 @@ static gboolean resolve_known(SessionTable *table, pid_t pid, Session **session_
     mutex_lock(&table->lock);
     member = session_table_find_locked(table, pid);
     if (member != NULL) {
-        g_atomic_ref_count_inc(&member->refs);
+        ref_count_inc(&member->refs);
         session_table_touch_locked(table, member);
     }
     mutex_unlock(&table->lock);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 /*
- * Owned descriptors. Thread safety: none needed.
+ * Owned descriptors and reference counts. Thread safety: a count may be used from any thread.
  */
 #include <glib.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 static inline void autofd_clear(int *fd)
@@ -22,4 +23,23 @@ static inline int fd_steal(int *fd)
 
     *fd = -1;
     return stolen;
+}
+
+/* A reference count. C11's and not GLib's, because ThreadSanitizer cannot see into that. */
+typedef _Atomic int RefCount;
+
+static inline void ref_count_init(RefCount *count)
+{
+    atomic_init(count, 1);
+}
+
+static inline void ref_count_inc(RefCount *count)
+{
+    atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
+}
+
+/* TRUE for the last one, who frees. */
+static inline gboolean ref_count_dec(RefCount *count)
+{
+    return atomic_fetch_sub_explicit(count, 1, memory_order_acq_rel) == 1;
 }

@@ -43,9 +43,10 @@ static int tear_down(void **state)
 {
     Stage *stage = *state;
 
-    scene_free(stage->scene);
+    gboolean healthy = scene_free(stage->scene);
+
     g_free(stage);
-    return 0;
+    return healthy ? 0 : -1;
 }
 
 static void expect(int got, int wanted, const char *what)

@@ -54,9 +54,10 @@ static int tear_down(void **state)
 {
     Stage *stage = *state;
 
-    scene_free(stage->scene);
+    gboolean healthy = scene_free(stage->scene);
+
     g_free(stage);
-    return 0;
+    return healthy ? 0 : -1;
 }
 
 static void expect(int got, int wanted, const char *what)
@@ -280,8 +281,6 @@ static void unreadable_record_is_moved_aside_and_held_for_a_ttl(void **state)
 {
     Stage *stage = *state;
     g_autofree char *path = scene_record_path(stage->scene);
-    g_autofree char *reason = NULL;
-    g_autofree char *status = NULL;
 
     assert_true(scene_mount(stage->scene, "ttl=700ms"));
     write_record(stage, "{\"schema_vers");

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
-#include <gio/gio.h>
 #include <glib/gstdio.h>
 #include <signal.h>
 #include <stdio.h>
@@ -70,17 +69,53 @@ void scene_kill_daemon(Scene *scene)
 
 static void agent_free(Agent *agent);
 
-void scene_free(Scene *scene)
+static void tell_log(Scene *scene)
 {
-    if (!scene)
-        return;
+    g_autofree char *log = NULL;
+
+    if (g_file_get_contents(scene->log, &log, NULL, NULL))
+        fprintf(stderr, "%s\n", log);
+}
+
+static gboolean has_complaints(Scene *scene)
+{
+    g_autofree char *log = NULL;
+
+    return g_file_get_contents(scene->log, &log, NULL, NULL) && strstr(log, "Sanitizer");
+}
+
+/* The daemon ends by itself when its mount is gone and nobody uses it. */
+static gboolean daemon_ends_well(Scene *scene)
+{
+    gint64 limit_us = g_get_monotonic_time() + LIMIT_MS * 1000;
+    int status;
+
+    while (g_get_monotonic_time() < limit_us) {
+        if (waitpid(scene->daemon, &status, WNOHANG) == scene->daemon) {
+            scene->daemon = 0;
+            return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+        }
+        g_usleep(POLL_US);
+    }
+    return FALSE;
+}
+
+gboolean scene_free(Scene *scene)
+{
+    gboolean healthy = TRUE;
+
     for (guint i = 0; i < scene->agents->len; i++)
         agent_free(g_ptr_array_index(scene->agents, i));
     g_ptr_array_unref(scene->agents);
     umount2(scene->mountpoint, MNT_DETACH);
+    if (scene->daemon > 0)
+        healthy = daemon_ends_well(scene);
     scene_kill_daemon(scene);
     while (umount2(scene->mountpoint, MNT_DETACH) == 0)
         ;
+    healthy = healthy && !has_complaints(scene);
+    if (!healthy)
+        tell_log(scene);
     nftw(scene->dir, remove_one, 32, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
     g_free(scene->dir);
     g_free(scene->backing);
@@ -88,6 +123,7 @@ void scene_free(Scene *scene)
     g_free(scene->state_dir);
     g_free(scene->log);
     g_free(scene);
+    return healthy;
 }
 
 static void exec_daemon(Scene *scene, const char *options)
@@ -112,7 +148,6 @@ static gboolean has_ended(pid_t pid)
 gboolean scene_mount(Scene *scene, const char *options)
 {
     gint64 limit_us = g_get_monotonic_time() + LIMIT_MS * 1000;
-    g_autofree char *log = NULL;
 
     scene->daemon = fork();
     if (scene->daemon == 0)
@@ -128,8 +163,7 @@ gboolean scene_mount(Scene *scene, const char *options)
         }
         g_usleep(POLL_US);
     }
-    if (g_file_get_contents(scene->log, &log, NULL, NULL))
-        fprintf(stderr, "%s\n", log);
+    tell_log(scene);
     return FALSE;
 }
 
@@ -146,11 +180,12 @@ int scene_umount(Scene *scene)
 
 int scene_command(Scene *scene G_GNUC_UNUSED, char **output_out, ...)
 {
-    g_autoptr(GSubprocess) process = NULL;
     g_autoptr(GPtrArray) argv = g_ptr_array_new();
     g_autofree char *output = NULL;
+    g_autofree char *complaints = NULL;
     const char *argument;
     va_list args;
+    int status;
 
     g_ptr_array_add(argv, (gpointer)(guintptr)program());
     va_start(args, output_out);
@@ -158,14 +193,12 @@ int scene_command(Scene *scene G_GNUC_UNUSED, char **output_out, ...)
         g_ptr_array_add(argv, (gpointer)(guintptr)argument);
     va_end(args);
     g_ptr_array_add(argv, NULL);
-    process =
-        g_subprocess_newv((const char *const *)argv->pdata,
-                          G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDERR_MERGE, NULL);
-    if (!process || !g_subprocess_communicate_utf8(process, NULL, NULL, &output, NULL, NULL))
+    if (!g_spawn_sync(NULL, (char **)argv->pdata, NULL, G_SPAWN_DEFAULT, NULL, NULL, &output,
+                      &complaints, &status, NULL))
         return -1;
     if (output_out)
-        *output_out = g_steal_pointer(&output);
-    return g_subprocess_get_if_exited(process) ? g_subprocess_get_exit_status(process) : -1;
+        *output_out = g_strconcat(output, complaints, NULL);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 char *scene_attribute(Scene *scene, const char *name)

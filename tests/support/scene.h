@@ -23,8 +23,9 @@ typedef struct Scene {
 
 /* $LEASEFS names the command. In place: mountpoint is the workspace. */
 Scene *scene_new(gboolean in_place);
-/* Ends agents and daemon, unmounts, removes the directory; NULL is fine. */
-void scene_free(Scene *scene);
+/* Ends the agents, unmounts, waits for the daemon and removes the directory. FALSE where the daemon
+ * did not end well, or a sanitizer complained; its output is on standard error then. */
+gboolean scene_free(Scene *scene);
 
 /* `options` as after -o. FALSE where the mount does not answer within ten seconds: the daemon's
  * output is on standard error then. */
