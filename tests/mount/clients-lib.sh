@@ -41,7 +41,7 @@ start_session() {
 
     mkfifo "$scratch/$name.in" "$scratch/$name.done"
     "$LEASEFS" run --name "$name" -- bash <"$scratch/$name.in" >"$scratch/$name.log" 2>&1 &
-    eval "exec $fd>'$scratch/$name.in'"
+    eval "pid_$name=$!; exec $fd>'$scratch/$name.in'"
 }
 
 # Runs a command in a session, below the workspace. Its output is left in $output, its status
