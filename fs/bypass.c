@@ -95,8 +95,10 @@ static gboolean is_past(const Target *target, const char *path, dev_t dev)
            !(target->mounted && dev == target->mount_dev);
 }
 
-/* Whether the magic link leads past the mount. *path_out: where to, as shown. */
-static gboolean link_is_past(const Target *target, int dir_fd, const char *name, char **path_out)
+/* Whether the magic link leads past the mount. *path_out: where to, as shown. With `by_inode` also
+ * where it is the directory itself under another path: a bind mount, a container's root. */
+static gboolean link_is_past(const Target *target, int dir_fd, const char *name, gboolean by_inode,
+                             char **path_out)
 {
     char path[PATH_MAX];
     struct statx stx;
@@ -105,11 +107,12 @@ static gboolean link_is_past(const Target *target, int dir_fd, const char *name,
     if (n < 0)
         return FALSE;
     path[n] = '\0';
-    /* A bind mount or another root may show the directory itself under another path. */
-    if (*path != '/' || !statx_unasked(dir_fd, name, 0, &stx))
+    if (!by_inode && !leasefs_path_is_within(path, target->workspace))
+        return FALSE;
+    if (!statx_unasked(dir_fd, name, 0, &stx))
         return FALSE;
     if (!is_past(target, path, makedev(stx.stx_dev_major, stx.stx_dev_minor)) &&
-        !is_backing_dir(target, &stx))
+        !(by_inode && is_backing_dir(target, &stx)))
         return FALSE;
     *path_out = g_strdup(path);
     return TRUE;
@@ -128,7 +131,7 @@ static char *find_open_file(const Target *target, int proc_fd)
         g_autofree char *path = NULL;
 
         if (g_ascii_isdigit(entry->d_name[0]) &&
-            link_is_past(target, dirfd(dir), entry->d_name, &path))
+            link_is_past(target, dirfd(dir), entry->d_name, FALSE, &path))
             return g_strdup_printf("open file %s", path);
     }
     return NULL;
@@ -198,9 +201,9 @@ static char *find_how(const Target *target, pid_t pid)
 
     if (proc_fd < 0)
         return NULL;
-    if (link_is_past(target, proc_fd, "cwd", &path))
+    if (link_is_past(target, proc_fd, "cwd", TRUE, &path))
         return g_strdup("working directory");
-    if (link_is_past(target, proc_fd, "root", &path))
+    if (link_is_past(target, proc_fd, "root", TRUE, &path))
         return g_strdup("root directory");
     how = find_open_file(target, proc_fd);
     if (how == NULL)

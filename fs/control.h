@@ -2,21 +2,24 @@
 #pragma once
 /*
  * The words of `user.leasefs.control`: what the command writes and the daemon understands.
- * `VERB[ KEY=VALUE]...` in UTF-8, at most 4 KiB, values without blanks except the last key's `dir`
- * and `reason`, which run to the end of the text.
+ * `VERB[ KEY=VALUE]...` in UTF-8, at most 4 KiB, values without blanks except that of `dir`,
+ * which runs to the end of the text.
  *
- *   acquire [ttl_ms=N]            takes the lease; EROFS where another holds it
- *   wait [ttl_ms=N] [for_ms=N]    as acquire, else joins the queue as the calling process:
- *                                 EINPROGRESS where queued (poll `holder` until it is the caller's
- * session; the place is lost when the process dies or for_ms is over) unwait leaves the queue
- *   refresh                       renews, for the holder only; EPERM otherwise
- *   release                       EPERM where another holds it. 0 also where something of the
- * holder is to be written back first: then `holder` changes a little later inherit the caller is
- * the root of a registered session: a lease held by the session of its parent process passes to it.
- * 0 also where there was nothing to pass; EBUSY: a change is on its way, try again sessions
- * dir=PATH             look at this directory of registrations, now and from now on unmount an
- * orderly unmount comes next: the daemon's owner and root only Anything else: EINVAL. EAGAIN is
- * never answered: setxattr(2) turns it into EOPNOTSUPP.
+ *   acquire [ttl_ms=N]          takes the lease; EROFS where another holds it
+ *   wait [ttl_ms=N] [for_ms=N]  as acquire, else joins the queue as the calling process:
+ *                               EINPROGRESS where queued (poll `holder` until it is the caller's
+ *                               session; the place is lost when the process dies or for_ms is over)
+ *   unwait                      leaves the queue
+ *   refresh                     renews, for the holder only; EPERM otherwise
+ *   release                     EPERM where another holds it. 0 also where something of the holder
+ *                               is to be written back first: `holder` changes a little later
+ *   inherit                     the caller is the root of a registered session: a lease held by the
+ *                               session of its parent process passes to it. 0 also where there was
+ *                               nothing to pass; EBUSY: a change is on its way, try again
+ *   sessions dir=PATH           look at this directory of registrations, now and from now on
+ *   unmount                     an orderly unmount comes next: the daemon's owner and root only
+ *
+ * Anything else: EINVAL. EAGAIN is never answered: setxattr(2) turns it into EOPNOTSUPP.
  */
 #include <glib.h>
 

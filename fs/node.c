@@ -294,7 +294,6 @@ Node *node_find_or_add(NodeTable *table, Node *parent, const char *name, const s
     return node;
 }
 
-/* `..` of the root would lead out of the workspace. */
 Node *node_add_nameless(NodeTable *table, int fd, const struct statx *stx)
 {
     g_auto(NodeFd) node_fd = NODE_FD_INIT;
@@ -321,6 +320,7 @@ Node *node_add_nameless(NodeTable *table, int fd, const struct statx *stx)
     return node;
 }
 
+/* `..` of the root would lead out of the workspace. */
 gboolean node_name_is_plain(const char *name)
 {
     return *name != '\0' && strcmp(name, ".") != 0 && strcmp(name, "..") != 0 &&

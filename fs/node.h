@@ -69,9 +69,10 @@ void node_forget(NodeTable *table, Node *node, guint64 n);
 Node *node_ref(NodeTable *table, Node *node);
 void node_unref(NodeTable *table, Node *node);
 
-/* To be called by the operation, with what it did to the names of the tree. `unlinked` is called
- * BEFORE the backing call, so that a file that stays in use keeps a descriptor: it returns a token
- * for node_unlinked (NULL where the name is of no known node). */
+/* To be called by the operation, with what it did to the names of the tree. node_before_unlink
+ * comes BEFORE the backing call (also for what a rename replaces), so that a file that stays in use
+ * keeps a descriptor: it returns a token for node_after_unlink, NULL where the name is of no known
+ * node. */
 typedef struct NodeGone NodeGone;
 NodeGone *node_before_unlink(NodeTable *table, Node *parent, int parent_fd, const char *name);
 /* Takes `gone` (NULL is fine). `done`: the name is gone; else nothing happened. */

@@ -152,6 +152,7 @@ void fake_processes_add(FakeProcesses *fake, pid_t pid, pid_t ppid, const char *
     info->sid = parent ? parent->sid : pid;
     info->has_tty = parent && parent->has_tty;
     g_strlcpy(info->comm, comm, sizeof info->comm);
+    info->kernel = pid == 2 || ppid == 2;
     g_hash_table_insert(fake->processes, GINT_TO_POINTER(pid), info);
 }
 

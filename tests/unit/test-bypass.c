@@ -23,7 +23,7 @@
 
 typedef struct Place {
     ProcessTable *processes;
-    char *dir;       /* dir/ws is the workspace, dir/wsx beside it */
+    char *dir; /* dir/ws is the workspace, dir/wsx beside it */
     char *workspace;
     struct stat st;
 } Place;

@@ -35,8 +35,9 @@ static void every_verb_is_understood(void **state)
         const char *text;
         ControlVerb verb;
     } cases[] = {
-        {"acquire", CONTROL_ACQUIRE}, {"wait", CONTROL_WAIT},       {"unwait", CONTROL_UNWAIT},
-        {"refresh", CONTROL_REFRESH}, {"release", CONTROL_RELEASE}, {"inherit", CONTROL_INHERIT},
+        {"acquire", CONTROL_ACQUIRE}, {"wait", CONTROL_WAIT},
+        {"unwait", CONTROL_UNWAIT},   {"refresh", CONTROL_REFRESH},
+        {"release", CONTROL_RELEASE}, {"inherit", CONTROL_INHERIT},
         {"unmount", CONTROL_UNMOUNT}, {"sessions dir=/s", CONTROL_SESSIONS},
     };
 

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <cmocka.h>
 
 #define ROOT_LINE "20 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
@@ -63,10 +64,9 @@ static void optional_fields_may_be_none_or_many(void **state)
 
 static void escapes_are_undone(void **state)
 {
-    g_autoptr(GPtrArray) mounts =
-        leasefs_mounts_parse("30 20 0:40 / /a\\040b\\011c\\012d\\134e\\043f rw" LEASEFS
-                             "/w\\040s\\134040 rw\n"
-                             "31 20 0:41 / /x\\ rw" LEASEFS "/y\\04\\999\\777 rw\n");
+    g_autoptr(GPtrArray) mounts = leasefs_mounts_parse(
+        "30 20 0:40 / /a\\040b\\011c\\012d\\134e\\043f rw" LEASEFS "/w\\040s\\134040 rw\n"
+        "31 20 0:41 / /x\\ rw" LEASEFS "/y\\04\\999\\777 rw\n");
 
     (void)state;
     assert_int_equal(mounts->len, 2);
@@ -76,17 +76,16 @@ static void escapes_are_undone(void **state)
 
 static void broken_lines_are_left_out(void **state)
 {
-    g_autoptr(GPtrArray) mounts =
-        leasefs_mounts_parse("\n \ngarbage\n"
-                             "30 20 0:40 / /a rw\n"
-                             "30 20 0:40 / /a rw -\n"
-                             "30 20 0:40 / /a rw - fuse.leasefs\n"
-                             "x 20 0:40 / /a rw - fuse.leasefs /a rw\n"
-                             "30 20 40 / /a rw - fuse.leasefs /a rw\n"
-                             "30 20 0:-1 / /a rw - fuse.leasefs /a rw\n"
-                             "30 20 0:40 / a rw - fuse.leasefs /a rw\n"
-                             "31 20 0:41 / /ok rw - fuse.leasefs /ok rw\n"
-                             "32 20 0:42 / /cut rw - fuse.lea");
+    g_autoptr(GPtrArray) mounts = leasefs_mounts_parse("\n \ngarbage\n"
+                                                       "30 20 0:40 / /a rw\n"
+                                                       "30 20 0:40 / /a rw -\n"
+                                                       "30 20 0:40 / /a rw - fuse.leasefs\n"
+                                                       "x 20 0:40 / /a rw - fuse.leasefs /a rw\n"
+                                                       "30 20 40 / /a rw - fuse.leasefs /a rw\n"
+                                                       "30 20 0:-1 / /a rw - fuse.leasefs /a rw\n"
+                                                       "30 20 0:40 / a rw - fuse.leasefs /a rw\n"
+                                                       "31 20 0:41 / /ok rw - fuse.leasefs /ok rw\n"
+                                                       "32 20 0:42 / /cut rw - fuse.lea");
     g_autoptr(GPtrArray) none = leasefs_mounts_parse("");
 
     (void)state;
@@ -107,14 +106,12 @@ static void mounts_that_name_each_other_as_parents_end(void **state)
 
 static void last_of_stacked_mounts_wins(void **state)
 {
-    g_autoptr(GPtrArray) mounts = leasefs_mounts_parse(ROOT_LINE "30 20 0:40 / /ws rw" LEASEFS
-                                                                 "/one rw\n"
-                                                                 "31 30 0:41 / /ws rw" LEASEFS
-                                                                 "/two rw\n");
-    g_autoptr(GPtrArray) siblings = leasefs_mounts_parse(ROOT_LINE "30 20 0:40 / /ws rw" LEASEFS
-                                                                   "/one rw\n"
-                                                                   "31 20 0:41 / /ws rw" LEASEFS
-                                                                   "/two rw\n");
+    g_autoptr(GPtrArray) mounts =
+        leasefs_mounts_parse(ROOT_LINE "30 20 0:40 / /ws rw" LEASEFS "/one rw\n"
+                                       "31 30 0:41 / /ws rw" LEASEFS "/two rw\n");
+    g_autoptr(GPtrArray) siblings =
+        leasefs_mounts_parse(ROOT_LINE "30 20 0:40 / /ws rw" LEASEFS "/one rw\n"
+                                       "31 20 0:41 / /ws rw" LEASEFS "/two rw\n");
 
     (void)state;
     assert_int_equal(mounts->len, 1);
@@ -125,12 +122,12 @@ static void last_of_stacked_mounts_wins(void **state)
 
 static void mount_under_another_filesystem_is_hidden(void **state)
 {
-    g_autoptr(GPtrArray) same = leasefs_mounts_parse(ROOT_LINE "30 20 0:40 / /d/ws rw" LEASEFS
-                                                               "/d/ws rw\n"
-                                                               "31 30 0:41 / /d/ws rw - tmpfs t rw\n");
-    g_autoptr(GPtrArray) above = leasefs_mounts_parse(ROOT_LINE "30 20 0:40 / /d/ws rw" LEASEFS
-                                                                "/d/ws rw\n"
-                                                                "31 20 0:41 / /d rw - tmpfs t rw\n");
+    g_autoptr(GPtrArray) same =
+        leasefs_mounts_parse(ROOT_LINE "30 20 0:40 / /d/ws rw" LEASEFS "/d/ws rw\n"
+                                       "31 30 0:41 / /d/ws rw - tmpfs t rw\n");
+    g_autoptr(GPtrArray) above =
+        leasefs_mounts_parse(ROOT_LINE "30 20 0:40 / /d/ws rw" LEASEFS "/d/ws rw\n"
+                                       "31 20 0:41 / /d rw - tmpfs t rw\n");
 
     (void)state;
     assert_int_equal(same->len, 0);
@@ -140,10 +137,9 @@ static void mount_under_another_filesystem_is_hidden(void **state)
 static void order_of_lines_does_not_hide_a_mount(void **state)
 {
     /* As after an initramfs: moved mounts stand before the root that they were moved to. */
-    g_autoptr(GPtrArray) mounts =
-        leasefs_mounts_parse("30 40 0:40 / /run/ws rw" LEASEFS "/ws rw\n"
-                             "40 50 0:41 / /run rw - tmpfs t rw\n"
-                             "50 1 8:1 / / rw - ext4 /dev/sda1 rw\n");
+    g_autoptr(GPtrArray) mounts = leasefs_mounts_parse("30 40 0:40 / /run/ws rw" LEASEFS "/ws rw\n"
+                                                       "40 50 0:41 / /run rw - tmpfs t rw\n"
+                                                       "50 1 8:1 / / rw - ext4 /dev/sda1 rw\n");
 
     (void)state;
     assert_int_equal(mounts->len, 1);
@@ -217,8 +213,7 @@ static void mount_may_join_only_apart_from_others(void **state)
     (void)state;
     for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autoptr(GError) error = NULL;
-        gboolean ok =
-            leasefs_mounts_check(mounts, cases[i].workspace, cases[i].mountpoint, &error);
+        gboolean ok = leasefs_mounts_check(mounts, cases[i].workspace, cases[i].mountpoint, &error);
 
         if (ok != (cases[i].code < 0))
             fail_msg("%s at %s: %s", cases[i].workspace, cases[i].mountpoint,

@@ -56,8 +56,7 @@ static void defaults_are_the_documented_ones(void **state)
     assert_false(options->unknown_allowed);
     assert_null(options->boundary);
     assert_null(options->state_dir);
-    assert_true(
-        g_strv_equal((const char *const *)options->passive, policy_default_passive));
+    assert_true(g_strv_equal((const char *const *)options->passive, policy_default_passive));
     assert_list(options->shared, "");
     assert_false(options->allow_other);
     assert_false(options->read_only);
@@ -180,9 +179,9 @@ static void refusals_name_the_option_and_what_it_takes(void **state)
     assert_refused("ro=1", "option ro takes no value");
     assert_refused("allow_other=yes", "option allow_other takes no value");
     assert_refused("nofail=", "option nofail takes no value");
-    assert_refused("fsname=x",
-                   "option fsname= cannot be set: other commands find the mount by it");
-    assert_refused("allow_root", "option allow_root is not supported; allow_other lets root in, too");
+    assert_refused("fsname=x", "option fsname= cannot be set: other commands find the mount by it");
+    assert_refused("allow_root",
+                   "option allow_root is not supported; allow_other lets root in, too");
     assert_refused("ro,foo,rw", "unknown mount option \"foo\"; see leasefs mount --help");
     assert_refused("foo=1", "unknown mount option \"foo\"; see leasefs mount --help");
     assert_refused("=1", "unknown mount option \"\"; see leasefs mount --help");
@@ -195,9 +194,14 @@ static void durations_are_read_in_their_units(void **state)
         const char *text;
         gint64 ms;
     } cases[] = {
-        {"500ms", 500},     {"1ms", 1},          {"30s", 30000},
-        {"30", 30000},      {"5m", 300000},      {"12h", 43200000},
-        {"007s", 7000},     {"8760h", G_GINT64_CONSTANT(31536000000)},
+        {"500ms", 500},
+        {"1ms", 1},
+        {"30s", 30000},
+        {"30", 30000},
+        {"5m", 300000},
+        {"12h", 43200000},
+        {"007s", 7000},
+        {"8760h", G_GINT64_CONSTANT(31536000000)},
         {"31536000000ms", G_GINT64_CONSTANT(31536000000)},
     };
 
@@ -208,10 +212,14 @@ static void durations_are_read_in_their_units(void **state)
 
 static void no_durations_are_refused(void **state)
 {
-    static const char *const invalid[] = {"",    "s",   "abc",  "-1s", "+1s", "1.5s", " 1s",
+    static const char *const invalid[] = {"",    "s",   "abc",  "-1s", "+1s", "1.5s",  " 1s",
                                           "1s ", "1 s", "1sec", "1d",  "1S",  "1m30s", "0x1s"};
-    static const char *const outside[] = {"0", "0ms", "8761h", "31536000001ms",
-                                          "18446744073709551616s", "99999999999999999999999999h"};
+    static const char *const outside[] = {"0",
+                                          "0ms",
+                                          "8761h",
+                                          "31536000001ms",
+                                          "18446744073709551616s",
+                                          "99999999999999999999999999h"};
 
     (void)state;
     for (gsize i = 0; i < G_N_ELEMENTS(invalid); i++) {
@@ -235,11 +243,11 @@ static void durations_are_written_for_people(void **state)
         gint64 ms;
         const char *text;
     } cases[] = {
-        {G_MININT64, "0s"},   {-1, "0s"},           {0, "0s"},
-        {1, "1ms"},           {999, "999ms"},       {1000, "1s"},
-        {45999, "45s"},       {60000, "1m00s"},     {125000, "2m05s"},
-        {3599999, "59m59s"},  {3720000, "1h02m"},   {86399999, "23h59m"},
-        {86400000, "1d00h"},  {273600000, "3d04h"}, {G_MAXINT64, "106751991167d07h"},
+        {G_MININT64, "0s"},  {-1, "0s"},           {0, "0s"},
+        {1, "1ms"},          {999, "999ms"},       {1000, "1s"},
+        {45999, "45s"},      {60000, "1m00s"},     {125000, "2m05s"},
+        {3599999, "59m59s"}, {3720000, "1h02m"},   {86399999, "23h59m"},
+        {86400000, "1d00h"}, {273600000, "3d04h"}, {G_MAXINT64, "106751991167d07h"},
     };
 
     (void)state;

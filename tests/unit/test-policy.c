@@ -17,8 +17,8 @@ static void check(const Case *cases, gsize n, PathClass class)
 {
     for (gsize i = 0; i < n; i++) {
         const char *const globs[] = {cases[i].glob, NULL};
-        g_autoptr(Policy) policy = class == PATH_SHARED ? policy_new(NULL, globs)
-                                                        : policy_new(globs, NULL);
+        g_autoptr(Policy) policy =
+            class == PATH_SHARED ? policy_new(NULL, globs) : policy_new(globs, NULL);
         PathClass expected = cases[i].matches ? class : PATH_ORDINARY;
         g_autofree char *name = g_path_get_basename(cases[i].path);
 
@@ -127,14 +127,10 @@ static void shared_globs_cover_what_lies_below(void **state)
 static void passive_globs_cover_only_what_they_match(void **state)
 {
     static const Case cases[] = {
-        {"*.swp", "a/.x.swp", TRUE},
-        {"*.swp", "x.swp/y", FALSE},
-        {"run.pid", "a/run.pid", TRUE},
-        {"run.pid", "run.pid/a", FALSE},
-        {"run/*.pid", "run/a.pid", TRUE},
-        {"run/*.pid", "run/a/b.pid", TRUE},
-        {"run/*.pid", "x/run/a.pid", FALSE},
-        {"[ab]*x]y", "a1x]y", TRUE},
+        {"*.swp", "a/.x.swp", TRUE},         {"*.swp", "x.swp/y", FALSE},
+        {"run.pid", "a/run.pid", TRUE},      {"run.pid", "run.pid/a", FALSE},
+        {"run/*.pid", "run/a.pid", TRUE},    {"run/*.pid", "run/a/b.pid", TRUE},
+        {"run/*.pid", "x/run/a.pid", FALSE}, {"[ab]*x]y", "a1x]y", TRUE},
     };
 
     (void)state;
