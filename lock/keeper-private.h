@@ -33,7 +33,7 @@
  */
 struct KeeperSlot {
     _Alignas(KEEPER_CACHE_LINE) _Atomic guint64 epoch; /* 0: nothing in flight */
-    gboolean free;                                     /* (lock) belongs to no thread */
+    _Atomic gboolean free;                             /* belongs to no thread */
 };
 
 typedef struct Waiter {

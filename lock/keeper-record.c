@@ -180,6 +180,7 @@ static void load_record(Keeper *keeper, guint64 noted_epoch)
 
     keeper->epoch = noted_epoch;
     if (!keeper->store->ops->load(keeper->store, &text, &size, &mtime_ms, &error)) {
+        g_free(keeper->degraded);
         keeper->degraded = g_strdup(error->message);
         return;
     }

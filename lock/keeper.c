@@ -101,13 +101,29 @@ void keeper_note_epoch(Keeper *keeper)
         keeper->noted_epoch = epoch;
 }
 
+/* Owns every slot to the end of the process: a worker that nobody joins may give its own back after
+ * the keeper is gone. */
+static GPtrArray *all_slots;
+static Mutex all_slots_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static KeeperSlot *new_slot(void)
+{
+    KeeperSlot *slot = g_aligned_alloc0(1, sizeof *slot, KEEPER_CACHE_LINE);
+    MUTEX_GUARD(&all_slots_lock);
+
+    if (!all_slots)
+        all_slots = g_ptr_array_new();
+    g_ptr_array_add(all_slots, slot);
+    return slot;
+}
+
 /* The slots of a thread that ended are given to the next one. */
 static void slot_thread_ended(gpointer data)
 {
     KeeperSlot *slot = data;
 
     atomic_store(&slot->epoch, 0);
-    g_atomic_int_set(&slot->free, TRUE);
+    atomic_store(&slot->free, TRUE);
 }
 
 static KeeperSlot *this_threads_slot(Keeper *keeper)
@@ -120,11 +136,11 @@ static KeeperSlot *this_threads_slot(Keeper *keeper)
     for (guint i = 0; i < keeper->slots->len && !slot; i++) {
         KeeperSlot *candidate = g_ptr_array_index(keeper->slots, i);
 
-        if (g_atomic_int_compare_and_exchange(&candidate->free, TRUE, FALSE))
+        if (atomic_exchange(&candidate->free, FALSE))
             slot = candidate;
     }
     if (!slot) {
-        slot = g_aligned_alloc0(1, sizeof *slot, KEEPER_CACHE_LINE);
+        slot = new_slot();
         g_ptr_array_add(keeper->slots, slot);
     }
     mutex_unlock(&keeper->lock);
@@ -382,11 +398,6 @@ gboolean keeper_hand_on(Keeper *keeper, Session *from, Session *to)
     return done;
 }
 
-static void free_slot(gpointer slot)
-{
-    g_aligned_free(slot);
-}
-
 Keeper *keeper_new(const KeeperOptions *options, Store *store, Clock *clock, SessionTable *sessions,
                    ProcessTable *processes, const HostIdentity *host, const KeeperHooks *hooks)
 {
@@ -402,7 +413,7 @@ Keeper *keeper_new(const KeeperOptions *options, Store *store, Clock *clock, Ses
     keeper->processes = processes;
     keeper->host = host;
     keeper->hooks = *hooks;
-    keeper->slots = g_ptr_array_new_with_free_func(free_slot);
+    keeper->slots = g_ptr_array_new();
     keeper->blocked = g_hash_table_new(NULL, NULL);
     keeper->next_sequence = 1;
     g_queue_init(&keeper->queue);

@@ -254,8 +254,9 @@ static int run_session(Run *run)
     mounts = session_mounts_find();
     tell_mounts(run, mounts);
     if (check_seen(run, name, &error)) {
-        for (guint i = 0; i < mounts->len; i++)
-            session_mount_inherit(mounts->pdata[i]);
+        /* Only where the work is going to be: what the starter holds elsewhere stays its own. */
+        if (run->client != NULL)
+            session_mount_inherit(run->client);
         status = wait_for_lease(run);
         if (status == EXIT_DONE)
             status = run_command(run, name);

@@ -60,7 +60,7 @@ void session_mount_release(const Client *mount, const char *name, int limit_ms)
 {
     gint64 deadline_us = g_get_monotonic_time() + (gint64)limit_ms * 1000;
 
-    if (client_control(mount, "release") != EAGAIN)
+    if (client_control(mount, "release") != 0)
         return;
     while (g_get_monotonic_time() < deadline_us) {
         g_autofree char *holder = NULL;
