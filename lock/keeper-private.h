@@ -65,8 +65,10 @@ struct Keeper {
     pthread_key_t slot_key;
     GPtrArray *slots; /* (lock) of KeeperSlot */
 
-    Session *holder;       /* (lock) NULL: free */
-    guint64 epoch;         /* (lock) of the current tenure, or of the last one while free */
+    Session *holder;        /* (lock) NULL: free */
+    guint64 epoch;          /* (lock) of the current tenure, or of the last one while free */
+    gboolean epoch_unknown; /* (lock) the noted epoch could not be read at the start */
+    guint64 least_epoch;   /* (lock) the next tenure's is larger: noted, and read after the start */
     gint64 since_ms;       /* (lock) */
     gboolean releasing;    /* (lock) the holder asked; completed by keeper_tick */
     gint64 releasing_ns;   /* (lock) since when: a flush begun later has all that it has to */

@@ -22,18 +22,23 @@ static gint64 fresh_until_ns(gint64 now_ns, gint64 age_ms, gint64 ttl_ms)
     return now_ns + left_ms * NS_PER_MS;
 }
 
-/* A record acquired in the future counts from when it was first seen: a clock that was set back
- * must not keep the workspace for years. */
-static gint64 future_record_until_ns(Keeper *keeper, const char *text, gint64 ttl_ms, gint64 now_ns)
+/* A record acquired in the future counts from when it was first seen, also once the clock has come
+ * up to it: a clock that was set back must not keep the workspace for years. */
+static gint64 foreign_until_ns(Keeper *keeper, const char *text, gint64 age_ms, gint64 ttl_ms,
+                               gint64 now_ns)
 {
     MUTEX_GUARD(&keeper->lock);
+    gint64 until_ns = age_ms < 0 ? G_MAXINT64 : fresh_until_ns(now_ns, age_ms, ttl_ms);
+    gboolean known = g_strcmp0(keeper->first_seen_text, text) == 0;
 
-    if (g_strcmp0(keeper->first_seen_text, text) != 0) {
+    if (age_ms < 0 && !known) {
         g_free(keeper->first_seen_text);
         keeper->first_seen_text = g_strdup(text);
         keeper->first_seen_ns = now_ns;
     }
-    return keeper->first_seen_ns + ttl_ms * NS_PER_MS;
+    if (age_ms < 0 || known)
+        until_ns = MIN(until_ns, keeper->first_seen_ns + ttl_ms * NS_PER_MS);
+    return until_ns;
 }
 
 static void judge_foreign(Keeper *keeper, const char *text, LeaseRecord *record,
@@ -49,8 +54,7 @@ static void judge_foreign(Keeper *keeper, const char *text, LeaseRecord *record,
         .pid = record->pid,
         .ttl_ms = ttl_ms,
         .acquired_at_ms = record->acquired_at_ms,
-        .until_ns = age_ms < 0 ? future_record_until_ns(keeper, text, ttl_ms, now_ns)
-                               : fresh_until_ns(now_ns, age_ms, ttl_ms),
+        .until_ns = foreign_until_ns(keeper, text, age_ms, ttl_ms, now_ns),
     };
     foreign_out->held = foreign_out->until_ns >= now_ns;
 }
@@ -131,11 +135,30 @@ static gboolean look_once(Keeper *keeper, ForeignLease *foreign_out)
     return TRUE;
 }
 
+/* What could not be read at the start is asked for again before a tenure begins: epochs never go
+ * back. */
+static void learn_epoch(Keeper *keeper)
+{
+    gboolean unknown;
+    guint64 noted;
+
+    mutex_lock(&keeper->lock);
+    unknown = keeper->epoch_unknown;
+    mutex_unlock(&keeper->lock);
+    if (!unknown || !keeper->store->ops->load_epoch(keeper->store, &noted, NULL))
+        return;
+    mutex_lock(&keeper->lock);
+    keeper->epoch_unknown = FALSE;
+    keeper->least_epoch = noted;
+    mutex_unlock(&keeper->lock);
+}
+
 void keeper_look_at_foreign(Keeper *keeper, ForeignLease *foreign_out)
 {
     gint64 unknown_until_ns;
 
     *foreign_out = (ForeignLease){0};
+    learn_epoch(keeper);
     mutex_lock(&keeper->lock);
     unknown_until_ns = keeper->unknown_until_ns;
     mutex_unlock(&keeper->lock);
@@ -145,6 +168,16 @@ void keeper_look_at_foreign(Keeper *keeper, ForeignLease *foreign_out)
     }
     for (int tries = 0; tries < LOOK_TRIES && !look_once(keeper, foreign_out); tries++)
         ;
+}
+
+static void degrade(Keeper *keeper, const char *why)
+{
+    MUTEX_GUARD(&keeper->lock);
+
+    if (!keeper->degraded)
+        keeper_tell_locked(keeper, KEEPER_EVENT_DEGRADED, NULL, NULL, why);
+    g_free(keeper->degraded);
+    keeper->degraded = g_strdup(why);
 }
 
 /* A record of ours, of this boot and pid namespace: the tenure goes on where it stood. */
@@ -180,8 +213,7 @@ static void load_record(Keeper *keeper, guint64 noted_epoch)
 
     keeper->epoch = noted_epoch;
     if (!keeper->store->ops->load(keeper->store, &text, &size, &mtime_ms, &error)) {
-        g_free(keeper->degraded);
-        keeper->degraded = g_strdup(error->message);
+        degrade(keeper, error->message);
         return;
     }
     if (!text)
@@ -217,8 +249,10 @@ void keeper_load(Keeper *keeper)
     g_autoptr(GError) error = NULL;
     guint64 noted = 0;
 
-    if (!keeper->store->ops->load_epoch(keeper->store, &noted, &error))
-        keeper->degraded = g_strdup(error->message);
+    if (!keeper->store->ops->load_epoch(keeper->store, &noted, &error)) {
+        keeper->epoch_unknown = TRUE;
+        degrade(keeper, error->message);
+    }
     keeper->noted_epoch = noted;
     load_record(keeper, noted);
 }
@@ -262,18 +296,18 @@ static gboolean record_is_due_locked(Keeper *keeper, gint64 written_renewal_ns)
            (keeper->holder && atomic_load(&keeper->renewed_ns) != written_renewal_ns);
 }
 
-static void note_save(Keeper *keeper, const char *text, gboolean saved, const char *why)
+static void note_failure(Keeper *keeper, const char *why)
+{
+    degrade(keeper, why);
+    mutex_lock(&keeper->lock);
+    keeper->dirty = TRUE;
+    mutex_unlock(&keeper->lock);
+}
+
+static void note_save(Keeper *keeper, const char *text)
 {
     MUTEX_GUARD(&keeper->lock);
 
-    if (!saved) {
-        keeper->dirty = TRUE;
-        if (!keeper->degraded)
-            keeper_tell_locked(keeper, KEEPER_EVENT_DEGRADED, NULL, NULL, why);
-        g_free(keeper->degraded);
-        keeper->degraded = g_strdup(why);
-        return;
-    }
     g_free(keeper->saved_text);
     keeper->saved_text = g_strdup(text);
     if (keeper->degraded)
@@ -299,10 +333,12 @@ static void tell_overwritten(Keeper *keeper, LeaseRecord *record, const char *te
 }
 
 /* Another tool wrote over the record of a lease that memory holds: it is told, and loses. While
- * memory holds nothing, its record stands and the free one is not written over it. */
+ * memory holds nothing that is fresh, its record stands and is not written over. */
 static gboolean yields_to_foreign(Keeper *keeper, gboolean held)
 {
     g_auto(LeaseRecord) record = {0};
+    g_auto(ForeignLease) foreign = {0};
+    g_autoptr(GError) error = NULL;
     g_autofree char *text = NULL;
     gint64 mtime_ms;
     gsize size;
@@ -310,8 +346,9 @@ static gboolean yields_to_foreign(Keeper *keeper, gboolean held)
     if (!keeper->store->ops->load(keeper->store, &text, &size, &mtime_ms, NULL) || !text ||
         is_ours(keeper, text))
         return FALSE;
-    if (!lease_record_parse(text, size, &record, NULL) || record.is_own ||
-        lease_record_is_free(&record))
+    if (!lease_record_parse(text, size, &record, &error))
+        return !held && !set_unreadable_aside(keeper, mtime_ms, error->message, &foreign);
+    if (record.is_own || lease_record_is_free(&record))
         return FALSE;
     if (held)
         tell_overwritten(keeper, &record, text);
@@ -323,6 +360,7 @@ static gboolean persist_if_due(Keeper *keeper, gint64 *written_renewal_ns)
     g_autofree char *text = NULL;
     g_autoptr(GError) error = NULL;
     gboolean held, saved;
+    LeaseState state;
 
     mutex_lock(&keeper->lock);
     if (!record_is_due_locked(keeper, *written_renewal_ns)) {
@@ -331,14 +369,18 @@ static gboolean persist_if_due(Keeper *keeper, gint64 *written_renewal_ns)
     }
     keeper->dirty = FALSE;
     *written_renewal_ns = atomic_load(&keeper->renewed_ns);
-    held = keeper->holder != NULL;
+    state = keeper_state_locked(keeper, keeper_now(keeper));
+    held = state == LEASE_FRESH || state == LEASE_EXPIRING;
     text = format_record_locked(keeper);
     mutex_unlock(&keeper->lock);
 
     if (yields_to_foreign(keeper, held))
         return FALSE;
     saved = keeper->store->ops->save(keeper->store, text, &error);
-    note_save(keeper, text, saved, error ? error->message : NULL);
+    if (saved)
+        note_save(keeper, text);
+    else
+        note_failure(keeper, error->message);
     return saved;
 }
 

@@ -57,7 +57,7 @@ void keeper_begin_tenure_locked(Keeper *keeper, Session *session, gint64 ttl_ms,
 {
     g_clear_pointer(&keeper->holder, session_unref);
     keeper->holder = session_ref(session);
-    keeper->epoch++;
+    keeper->epoch = MAX(keeper->epoch, keeper->least_epoch) + 1;
     keeper->since_ms = keeper->clock->wall_ms(keeper->clock);
     keeper->releasing = FALSE;
     keeper->expired_told = FALSE;

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 /*
- * A node table over a real temporary directory, for the tests of nodes. No assertions of cmocka in
- * what threads use: those take an int to report through.
+ * A node table over a real temporary directory, for the tests of nodes. What threads may call
+ * asserts nothing and returns an int: tree_try_*, tree_unlink, tree_rename.
  */
 #include "node.h"
 #include "util.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <cmocka.h>
 
 typedef struct Tree {
@@ -117,6 +119,15 @@ static inline void tree_assert_path(const Tree *tree, Node *node, const char *ex
         assert_string_equal(path, expected);
     else
         assert_null(path);
+}
+
+/* Not on overlayfs, where a copy-up changes it. */
+static inline gboolean tree_has_birth_times(const Tree *tree, const struct statx *stx)
+{
+    struct statfs fs;
+
+    return stx->stx_mask & STATX_BTIME && fstatfs(tree->fd, &fs) == 0 &&
+           fs.f_type != OVERLAYFS_SUPER_MAGIC;
 }
 
 /* Removes a name as an operation does. */

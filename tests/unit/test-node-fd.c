@@ -77,6 +77,31 @@ static void descriptors_in_use_are_never_closed(void **state)
     assert_int_equal(node_table_fd_count(tree.table), 1 + 2);
 }
 
+static void descriptor_is_closed_with_its_last_user(void **state)
+{
+    g_auto(Tree) tree = {0};
+    NodeFd first = NODE_FD_INIT, second = NODE_FD_INIT, third = NODE_FD_INIT;
+    struct stat st;
+    Node *a;
+
+    (void)state;
+    tree_init(&tree, 0);
+    tree_make_file(&tree, "a");
+    a = tree_lookup(&tree, tree.root, "a");
+    assert_int_equal(node_fd_get(tree.table, a, &first), 0);
+    assert_int_equal(node_fd_get(tree.table, a, &second), 0);
+    assert_int_equal(first.fd, second.fd);
+    node_fd_clear(&first);
+    assert_int_equal(node_fd_get(tree.table, a, &third), 0);
+    assert_int_equal(third.fd, second.fd);
+    node_fd_clear(&third);
+    assert_int_equal(tree_rename(&tree, tree.root, "a", tree.root, "b"), 0);
+    assert_int_equal(fstat(second.fd, &st), 0);
+    assert_int_equal(node_table_fd_count(tree.table), 2);
+    node_fd_clear(&second);
+    assert_int_equal(node_table_fd_count(tree.table), 1);
+}
+
 static void descriptor_outlives_its_forgotten_node(void **state)
 {
     g_auto(Tree) tree = {0};
@@ -359,6 +384,7 @@ int main(void)
         cmocka_unit_test(idle_descriptors_are_bounded),
         cmocka_unit_test(descriptor_used_last_is_evicted_last),
         cmocka_unit_test(descriptors_in_use_are_never_closed),
+        cmocka_unit_test(descriptor_is_closed_with_its_last_user),
         cmocka_unit_test(descriptor_outlives_its_forgotten_node),
         cmocka_unit_test(directories_on_the_way_are_kept),
         cmocka_unit_test(symbolic_link_itself_is_opened),
