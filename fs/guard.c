@@ -163,6 +163,18 @@ int guard_begin_name(Guard *guard, const Caller *caller, Node *parent, const cha
     return r;
 }
 
+int guard_begin_link(Guard *guard, const Caller *caller, Node *node, Node *parent, const char *name,
+                     Change *change_out)
+{
+    PathClass path_class = guard_classify(guard, parent, name);
+
+    *change_out = (Change){.touched = {parent}};
+    identify(guard, caller, change_out);
+    if (path_class != PATH_ORDINARY && guard_classify(guard, node, NULL) == path_class)
+        change_out->path_class = path_class;
+    return admit_or_clear(guard, change_out, NULL);
+}
+
 int guard_begin_rename(Guard *guard, const Caller *caller, Node *parent, const char *name,
                        Node *new_parent, const char *new_name, Change *change_out)
 {
@@ -238,10 +250,22 @@ static int refuse_fenced(Guard *guard, Handle *handle, Change *change)
 
 static int check_fence(Guard *guard, Handle *handle, Change *change)
 {
-    if (handle->path_class == PATH_SHARED ||
+    if (change->path_class == PATH_SHARED ||
         !file_state_changed_since(handle->file, change->session, atomic_load(&handle->seen)))
         return 0;
     return refuse_fenced(guard, handle, change);
+}
+
+/* A passive or shared file may have been renamed to an ordinary one since it was opened. Deleted,
+ * it stays what it was. */
+static PathClass class_of_handle(Guard *guard, const Handle *handle)
+{
+    g_autofree char *path = NULL;
+
+    if (handle->path_class == PATH_ORDINARY)
+        return PATH_ORDINARY;
+    path = node_dup_path(guard->nodes, handle->node, NULL);
+    return path ? policy_classify(guard->policy, path) : handle->path_class;
 }
 
 int guard_begin_handle(Guard *guard, const Caller *caller, Handle *handle, Change *change_out)
@@ -253,7 +277,7 @@ int guard_begin_handle(Guard *guard, const Caller *caller, Handle *handle, Chang
         .touched = {handle->node},
         .of_data = TRUE,
         .handle = handle,
-        .path_class = handle->path_class,
+        .path_class = class_of_handle(guard, handle),
     };
     if (!caller->from_page)
         kind = identify(guard, caller, change_out);

@@ -48,6 +48,10 @@ void guard_free(Guard *guard);
 /* A name in a directory: create, unlink, mkdir, symlink, link... */
 int guard_begin_name(Guard *guard, const Caller *caller, Node *parent, const char *name,
                      Change *change_out);
+/* One more name for a file: shared or passive only where the file is so already, else a link would
+ * open a way past the lease. */
+int guard_begin_link(Guard *guard, const Caller *caller, Node *node, Node *parent, const char *name,
+                     Change *change_out);
 /* A rename: both names. */
 int guard_begin_rename(Guard *guard, const Caller *caller, Node *parent, const char *name,
                        Node *new_parent, const char *new_name, Change *change_out);

@@ -149,7 +149,7 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const cha
     Change change;
     int r;
 
-    r = guard_begin_name(fs->guard, &caller, fs_node(fs, parent), name, &change);
+    r = guard_begin_link(fs->guard, &caller, fs_node(fs, ino), fs_node(fs, parent), name, &change);
     if (r == 0) {
         r = link_child(fs, &change, fs_node(fs, ino), fs_node(fs, parent), name, &st, &node);
         guard_end(fs->guard, &change, r);
