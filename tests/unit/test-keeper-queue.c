@@ -146,7 +146,8 @@ static void longest_wait_does_not_overflow(void **state)
     keeper_world_expect(world, BOB, 2);
 }
 
-/* --- handing on --------------------------------------------------------------------------------- */
+/* --- handing on ---------------------------------------------------------------------------------
+ */
 
 static void handing_on_waits_for_what_is_in_flight(void **state)
 {
@@ -184,7 +185,8 @@ static void handing_on_to_oneself_changes_nothing(void **state)
     assert_true(keeper_world_change(world, world->alice));
 }
 
-/* --- releases that wait --------------------------------------------------------------------------- */
+/* --- releases that wait
+ * --------------------------------------------------------------------------- */
 
 static void flush_from_before_the_release_does_not_complete_it(void **state)
 {
@@ -239,7 +241,8 @@ static void releasing_a_free_lease_is_done(void **state)
     assert_int_equal(keeper_world_count_events(world, KEEPER_EVENT_RELEASED), 0);
 }
 
-/* --- when to look again ---------------------------------------------------------------------------- */
+/* --- when to look again
+ * ---------------------------------------------------------------------------- */
 
 static void next_look_is_when_the_lease_goes_stale(void **state)
 {
@@ -271,7 +274,8 @@ static void whoever_ticks_is_woken(void **state)
     assert_true(g_atomic_int_get(&world->wakes) > before);
 }
 
-/* --- events ---------------------------------------------------------------------------------------- */
+/* --- events
+ * ---------------------------------------------------------------------------------------- */
 
 static void expect_event(const GPtrArray *events, guint at, KeeperEventKind kind, guint64 epoch,
                          Session *session, Session *other)

@@ -116,14 +116,15 @@ static const Registration *find(World *world, pid_t pid)
     return registry_find(world->registry, &info);
 }
 
-/* --- names ------------------------------------------------------------------------------------- */
+/* --- names -------------------------------------------------------------------------------------
+ */
 
 static void names_are_checked(void **state G_GNUC_UNUSED)
 {
-    static const char *const good[] = {"a",   "agent-1", "A_b@c:d.e", "1.2", "a.1", "1",
-                                       "a.1.", "a.1.b2",  "..",        "a..1"};
-    static const char *const bad[] = {"",    "a b",     "a/b",      "a\n",  "\xc3\xa9",
-                                      "a,b", "a.1.2",   "a.b.10.20", "..1.2", "bash.4242.987654"};
+    static const char *const good[] = {"a", "agent-1", "A_b@c:d.e", "1.2", "a.1",
+                                       "1", "a.1.",    "a.1.b2",    "..",  "a..1"};
+    static const char *const bad[] = {"",    "a b",   "a/b",       "a\n",   "\xc3\xa9",
+                                      "a,b", "a.1.2", "a.b.10.20", "..1.2", "bash.4242.987654"};
     g_autofree char *longest = g_strnfill(64, 'x');
     g_autofree char *too_long = g_strnfill(65, 'x');
 
@@ -149,7 +150,8 @@ static void refused_name_makes_no_file(void **state)
     assert_false(exists(world, "../evil.json"));
 }
 
-/* --- files ------------------------------------------------------------------------------------- */
+/* --- files -------------------------------------------------------------------------------------
+ */
 
 static void held_registration_ends_with_its_file(void **state)
 {
@@ -275,7 +277,8 @@ static void leftover_of_a_killed_command_is_in_nobodys_way(void **state)
     assert_non_null(find(world, AGENT));
 }
 
-/* --- the registry ------------------------------------------------------------------------------ */
+/* --- the registry ------------------------------------------------------------------------------
+ */
 
 static void registry_follows_its_directory(void **state)
 {

@@ -302,7 +302,8 @@ static void registration_of_a_dead_process_means_nothing(void **state)
     expect_root(world, 122, 100, SESSION_RULE_TERMINAL);
 }
 
-/* --- processes that die ------------------------------------------------------------------------ */
+/* --- processes that die ------------------------------------------------------------------------
+ */
 
 static void children_inherit_from_a_known_ancestor_that_died(void **state)
 {
@@ -405,7 +406,8 @@ static void inner_terminal_below_a_known_editor_is_a_session(void **state)
     expect_root(world, 110, 100, SESSION_RULE_OUTERMOST);
 }
 
-/* --- matching a pid ----------------------------------------------------------------------------- */
+/* --- matching a pid -----------------------------------------------------------------------------
+ */
 
 static void session_covers_its_processes_and_what_it_stands_below(void **state)
 {
