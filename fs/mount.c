@@ -363,7 +363,8 @@ static gboolean serve(Mounting *mounting, GError **error)
     warden_stop(fs->warden);
     fuse_session_unmount(fs->se);
     mounting->mounted = FALSE;
-    if (mounting->answered && r >= 0)
+    /* A mount that goes while a worker reads its next request ends with ECONNABORTED. */
+    if (mounting->answered && (r >= 0 || r == -ECONNABORTED || r == -ENODEV))
         return TRUE;
     g_set_error(error, MOUNT_ERROR, MOUNT_ERROR_FAILED, "the mount on %s failed: %s",
                 fs->mountpoint, last_complaint ? last_complaint : "the kernel ended it");
