@@ -13,9 +13,11 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 #include <glib/gstdio.h>
@@ -111,6 +113,9 @@ HANDLE_OP(op_fallocate, fallocate(fd, 0, 0, 8192))
 HANDLE_OP(op_punch, fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 5))
 HANDLE_OP(op_zero, fallocate(fd, FALLOC_FL_ZERO_RANGE, 0, 5))
 HANDLE_OP(op_fchmod, fchmod(fd, 0600))
+HANDLE_OP(op_fchown, fchown(fd, 1, 1))
+HANDLE_OP(op_futimens, futimens(fd, NULL))
+HANDLE_OP(op_fsetxattr, fsetxattr(fd, "user.x", "1", 1, 0))
 
 static int op_copy_range(int fd, char *map G_GNUC_UNUSED)
 {
@@ -164,6 +169,9 @@ static const Mutation mutations[] = {
     {"O_TMPFILE", op_tmpfile, -1, FALSE, FALSE},
     {"FS_IOC_SETFLAGS", op_setflags, -1, FALSE, FALSE},
     {"fchmod", op_fchmod, O_RDONLY, FALSE, FALSE},
+    {"fchown", op_fchown, O_RDONLY, FALSE, FALSE},
+    {"futimens", op_futimens, O_RDONLY, FALSE, FALSE},
+    {"fsetxattr", op_fsetxattr, O_RDONLY, FALSE, FALSE},
     {"write, write-only", op_write, O_WRONLY, FALSE, TRUE},
     {"write, read-write", op_write, O_RDWR, FALSE, TRUE},
     {"append", op_write, O_WRONLY | O_APPEND, FALSE, TRUE},
@@ -249,6 +257,30 @@ static int task_reads_all(void *state G_GNUC_UNUSED, const char *number)
         return -errno;
     if (read(fd, bytes, sizeof bytes) != (ssize_t)strlen(CONTENT) || fstat(fd, &st) != 0 ||
         fsync(fd) != 0 || access("f", R_OK) != 0 || getxattr("f", "user.kept", NULL, 0) < 0)
+        r = -errno;
+    close(fd);
+    return r;
+}
+
+static int task_reads_the_rest(void *state G_GNUC_UNUSED, const char *number)
+{
+    g_autoptr(GDir) dir = NULL;
+    struct statvfs fs;
+    char bytes[64];
+    void *map;
+    int fd, r = enter(number);
+
+    if (r != 0)
+        return r;
+    dir = g_dir_open(".", 0, NULL);
+    fd = open("f", O_RDONLY | O_CLOEXEC);
+    if (!dir || !g_dir_read_name(dir) || fd < 0)
+        return -errno;
+    map = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+    if (map == MAP_FAILED || memcmp(map, CONTENT, strlen(CONTENT)) != 0 ||
+        flock(fd, LOCK_EX | LOCK_NB) != 0 || flock(fd, LOCK_UN) != 0 || statvfs(".", &fs) != 0 ||
+        readlink("s", bytes, sizeof bytes) != 1 || flistxattr(fd, bytes, sizeof bytes) < 0 ||
+        fdatasync(fd) != 0)
         r = -errno;
     close(fd);
     return r;
@@ -367,6 +399,7 @@ static void blocked_session_reads_on(void **state)
 
     expect(agent_do(stage->alice, task_control, "acquire"), 0, "acquire");
     expect(agent_do(stage->bob, task_reads_all, "0"), 0, "reading");
+    expect(agent_do(stage->bob, task_reads_the_rest, "0"), 0, "reading the rest");
     expect(agent_do(stage->bob, task_may_write, "0"), -EROFS, "access(W_OK)");
     expect(agent_do(stage->bob, task_open_for_writing, "0"), -EROFS, "open for writing");
     expect(agent_do(stage->alice, task_may_write, "0"), 0, "access(W_OK) of the holder");
