@@ -44,12 +44,7 @@ static int run_inherit(Fs *fs, const Caller *caller, Session *session)
         return -ESRCH;
     if (session_table_resolve(fs->sessions, info.ppid, &parent) != CALLER_SESSION)
         return 0;
-    if (!keeper_hand_on(fs->keeper, parent, session)) {
-        g_autoptr(Session) holder = keeper_holder(fs->keeper);
-
-        return holder == parent && parent != session ? -EBUSY : 0;
-    }
-    return 0;
+    return keeper_hand_on(fs->keeper, parent, session) == KEEPER_RELEASE_PENDING ? -EBUSY : 0;
 }
 
 /* A directory of registrations that the caller owns: what a user registers counts for that user's

@@ -15,7 +15,8 @@
  *                               is to be written back first: `holder` changes a little later
  *   inherit                     the caller is the root of a registered session: a lease held by the
  *                               session of its parent process passes to it. 0 also where there was
- *                               nothing to pass; EBUSY: a change is on its way, try again
+ *                               nothing to pass; EBUSY: a change is on its way, and the lease
+ *                               passes when it has returned; asking again tells whether it has
  *   sessions dir=PATH           look at this directory of registrations, now and from now on
  *   unmount                     an orderly unmount comes next: the daemon's owner and root only
  *

@@ -22,7 +22,9 @@
  * open epoch) and then scans the slots. Both sides store before they load, sequentially consistent:
  * either the worker sees the closed door, or the taker sees the slot (Dekker). So no change of the
  * old tenure can return after the new one began, and no request ever waits: a taker that finds a
- * slot busy opens the door again and refuses.
+ * slot busy opens the door again and refuses. Whoever gives the lease away (release, handing on)
+ * leaves the door closed instead, so that a holder who never pauses cannot put that off for ever,
+ * and keeper_tick completes it.
  *
  * An epoch stands for one holder, so a worker that read the same open epoch twice also read the
  * holder that belongs to it in between.
@@ -71,6 +73,8 @@ struct Keeper {
     guint64 least_epoch;   /* (lock) the next tenure's is larger: noted, and read after the start */
     gint64 since_ms;       /* (lock) */
     gboolean releasing;    /* (lock) the holder asked; completed by keeper_tick */
+    Session *heir;         /* (lock) to whom it is being handed on; completed by keeper_tick */
+    gboolean draining;     /* (lock) the door stays closed until nothing is in flight */
     gint64 releasing_ns;   /* (lock) since when: a flush begun later has all that it has to */
     gboolean expired_told; /* (lock) the expiry of this tenure's idle spell was logged */
     guint64 flushed_epoch; /* (lock) what keeper_flushed said last */
@@ -123,6 +127,12 @@ void keeper_begin_tenure_locked(Keeper *keeper, Session *session, gint64 ttl_ms,
 void keeper_end_tenure_locked(Keeper *keeper);
 /* Closes the door and tells whether nothing is in flight; opens it again where something is. */
 gboolean keeper_close_locked(Keeper *keeper);
+/* Closes the door for good, and tells whether nothing is in flight. */
+gboolean keeper_drain_locked(Keeper *keeper);
+/* The lease passes to the heir: closed, and nothing in flight. */
+void keeper_complete_hand_on_locked(Keeper *keeper);
+/* The heir is gone: all is as if nobody had asked. */
+void keeper_forget_heir_locked(Keeper *keeper);
 void keeper_note_epoch(Keeper *keeper); /* without the lock */
 
 /* keeper-record.c */
@@ -138,3 +148,9 @@ void keeper_wake(Keeper *keeper);
 
 /* keeper-tick.c */
 void waiter_free(Waiter *waiter);
+/* Gives the lease to the head of the queue where it is free, stale or orphaned. Without the lock.
+ */
+void keeper_serve_queue(Keeper *keeper);
+
+/* keeper.c: acquires without letting the queue go first. */
+LeaseVerdict keeper_acquire_in_turn(Keeper *keeper, Session *session, gint64 ttl_ms);

@@ -70,14 +70,9 @@ static void hold_for_unknown(Keeper *keeper, gint64 until_ns, ForeignLease *fore
     };
 }
 
-/* Moves the record aside and lets it count until one TTL after its mtime. FALSE where another one
- * stands there by now: that one is to be looked at. */
-static gboolean set_unreadable_aside(Keeper *keeper, gint64 mtime_ms, const char *why,
-                                     ForeignLease *foreign_out)
+/* FALSE where another record stands there by now: that one is to be looked at. */
+static gboolean move_aside(Keeper *keeper, const char *why)
 {
-    gint64 now_ns = keeper_now(keeper);
-    gint64 age_ms = MAX(keeper->clock->wall_ms(keeper->clock) - mtime_ms, 0);
-    gint64 until_ns = fresh_until_ns(now_ns, age_ms, keeper->default_ttl_ms);
     g_autoptr(GError) error = NULL;
     g_autofree char *moved_to = NULL;
     g_autofree char *detail = NULL;
@@ -89,9 +84,22 @@ static gboolean set_unreadable_aside(Keeper *keeper, gint64 mtime_ms, const char
         return FALSE;
     else
         detail = g_strdup_printf("%s; cannot move it aside: %s", why, error->message);
+    keeper_report(keeper, KEEPER_EVENT_UNREADABLE, NULL, NULL, detail);
+    return TRUE;
+}
+
+/* Moves the record aside and lets it count until one TTL after its mtime. FALSE as above. */
+static gboolean set_unreadable_aside(Keeper *keeper, gint64 mtime_ms, const char *why,
+                                     ForeignLease *foreign_out)
+{
+    gint64 now_ns = keeper_now(keeper);
+    gint64 age_ms = MAX(keeper->clock->wall_ms(keeper->clock) - mtime_ms, 0);
+    gint64 until_ns = fresh_until_ns(now_ns, age_ms, keeper->default_ttl_ms);
+
+    if (!move_aside(keeper, why))
+        return FALSE;
     mutex_lock(&keeper->lock);
     keeper->unknown_until_ns = MAX(keeper->unknown_until_ns, until_ns);
-    keeper_tell_locked(keeper, KEEPER_EVENT_UNREADABLE, NULL, NULL, detail);
     mutex_unlock(&keeper->lock);
     hold_for_unknown(keeper, until_ns, foreign_out);
     return TRUE;
@@ -332,8 +340,9 @@ static void tell_overwritten(Keeper *keeper, LeaseRecord *record, const char *te
     mutex_unlock(&keeper->lock);
 }
 
-/* Another tool wrote over the record of a lease that memory holds: it is told, and loses. While
- * memory holds nothing that is fresh, its record stands and is not written over. */
+/* Another tool wrote over the record of a lease that memory holds: it is told, and loses, and what
+ * nobody understands is kept aside. While memory holds nothing that is fresh, its record stands and
+ * is not written over. */
 static gboolean yields_to_foreign(Keeper *keeper, gboolean held)
 {
     g_auto(LeaseRecord) record = {0};
@@ -346,8 +355,12 @@ static gboolean yields_to_foreign(Keeper *keeper, gboolean held)
     if (!keeper->store->ops->load(keeper->store, &text, &size, &mtime_ms, NULL) || !text ||
         is_ours(keeper, text))
         return FALSE;
-    if (!lease_record_parse(text, size, &record, &error))
-        return !held && !set_unreadable_aside(keeper, mtime_ms, error->message, &foreign);
+    if (!lease_record_parse(text, size, &record, &error)) {
+        if (!held)
+            return !set_unreadable_aside(keeper, mtime_ms, error->message, &foreign);
+        move_aside(keeper, error->message);
+        return FALSE;
+    }
     if (record.is_own || lease_record_is_free(&record))
         return FALSE;
     if (held)

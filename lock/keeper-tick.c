@@ -19,46 +19,52 @@ static gboolean waiter_is_lost(Keeper *keeper, const Waiter *waiter)
            !process_is_alive(keeper->processes, &waiter->process);
 }
 
-/* The first waiter that still lives, taken off the queue; NULL where there is none. */
-static Waiter *pop_waiter(Keeper *keeper)
-{
-    for (;;) {
-        Waiter *waiter;
-
-        mutex_lock(&keeper->lock);
-        waiter = g_queue_pop_head(&keeper->queue);
-        mutex_unlock(&keeper->lock);
-        if (!waiter || !waiter_is_lost(keeper, waiter))
-            return waiter;
-        waiter_free(waiter);
-    }
-}
-
-static gboolean lease_is_to_be_had(Keeper *keeper)
+static void leave_queue(Keeper *keeper, const ProcessId *process)
 {
     MUTEX_GUARD(&keeper->lock);
-    LeaseState state = keeper_state_locked(keeper, keeper_now(keeper));
 
-    return !g_queue_is_empty(&keeper->queue) && state != LEASE_FRESH && state != LEASE_EXPIRING;
+    for (GList *l = keeper->queue.head, *next; l; l = next) {
+        Waiter *place = l->data;
+
+        next = l->next;
+        if (process_id_equal(&place->process, process)) {
+            g_queue_delete_link(&keeper->queue, l);
+            waiter_free(place);
+        }
+    }
 }
 
-/* Gives the lease to the head of the queue where it is free, stale or orphaned. */
-static void serve_queue(Keeper *keeper)
+/* A copy of the queue's head, where the lease is to be had; else NULL. */
+static Waiter *next_in_turn(Keeper *keeper)
 {
-    Waiter *waiter;
+    MUTEX_GUARD(&keeper->lock);
+    const Waiter *head = g_queue_peek_head(&keeper->queue);
+    LeaseState state = keeper_state_locked(keeper, keeper_now(keeper));
+    Waiter *copy;
 
-    if (!lease_is_to_be_had(keeper))
-        return;
-    waiter = pop_waiter(keeper);
-    if (!waiter)
-        return;
-    if (lease_verdict_grants(keeper_acquire(keeper, waiter->session, waiter->ttl_ms))) {
-        waiter_free(waiter);
-        return;
-    }
-    mutex_lock(&keeper->lock); /* somebody was quicker, or another tool holds it */
-    g_queue_push_head(&keeper->queue, waiter);
-    mutex_unlock(&keeper->lock);
+    if (!head || state == LEASE_FRESH || state == LEASE_EXPIRING)
+        return NULL;
+    copy = g_memdup2(head, sizeof *head);
+    session_ref(copy->session);
+    return copy;
+}
+
+/* A waiter keeps its place until it has the lease, so that nobody slips in before it. */
+void keeper_serve_queue(Keeper *keeper)
+{
+    Waiter *head;
+    gboolean lost;
+
+    do {
+        head = next_in_turn(keeper);
+        if (!head)
+            return;
+        lost = waiter_is_lost(keeper, head);
+        if (lost ||
+            lease_verdict_grants(keeper_acquire_in_turn(keeper, head->session, head->ttl_ms)))
+            leave_queue(keeper, &head->process);
+        waiter_free(head);
+    } while (lost);
 }
 
 gboolean keeper_enqueue(Keeper *keeper, Session *session, pid_t waiter, gint64 ttl_ms,
@@ -108,7 +114,7 @@ static gboolean finish_release_locked(Keeper *keeper, const LeaseFacts *facts)
     KeeperEventKind kind = facts->holder_ended ? KEEPER_EVENT_ENDED : KEEPER_EVENT_RELEASED;
     g_autofree char *id = session_dup_id(keeper->holder);
 
-    if (!keeper_close_locked(keeper))
+    if (!keeper_drain_locked(keeper))
         return FALSE;
     keeper_end_tenure_locked(keeper);
     keeper_tell_locked(keeper, kind, id, NULL, NULL);
@@ -144,6 +150,13 @@ static gint64 tick_lease_locked(Keeper *keeper, gint64 now_ns, KeeperDue *due_ou
 {
     LeaseFacts facts;
 
+    if (keeper->heir && session_has_ended(keeper->heir))
+        keeper_forget_heir_locked(keeper);
+    if (keeper->heir) {
+        if (keeper_drain_locked(keeper))
+            keeper_complete_hand_on_locked(keeper);
+        return RETRY_MS;
+    }
     keeper_facts_locked(keeper, now_ns, &facts);
     if (!facts.held)
         return -1;
@@ -178,12 +191,19 @@ static gint64 sooner(gint64 a_ms, gint64 b_ms)
 
 void keeper_tick(Keeper *keeper, KeeperDue *due_out)
 {
+    guint64 epoch;
+    gboolean new_tenure;
+
     *due_out = (KeeperDue){.next_ms = -1};
     mutex_lock(&keeper->lock);
+    epoch = keeper->epoch;
     due_out->next_ms = tick_lease_locked(keeper, keeper_now(keeper), due_out);
+    new_tenure = keeper->epoch != epoch;
     mutex_unlock(&keeper->lock);
 
-    serve_queue(keeper);
+    if (new_tenure)
+        keeper_note_epoch(keeper);
+    keeper_serve_queue(keeper);
     mutex_lock(&keeper->lock);
     if (!g_queue_is_empty(&keeper->queue))
         due_out->next_ms = sooner(due_out->next_ms, QUEUE_RECHECK_MS);

@@ -48,9 +48,22 @@ gboolean keeper_close_locked(Keeper *keeper)
     atomic_store(&keeper->open_epoch, 0);
     if (!keeper_in_flight_locked(keeper))
         return TRUE;
-    if (keeper->holder)
+    if (keeper->holder && !keeper->draining)
         atomic_store(&keeper->open_epoch, keeper->epoch);
     return FALSE;
+}
+
+gboolean keeper_drain_locked(Keeper *keeper)
+{
+    keeper->draining = TRUE;
+    return keeper_close_locked(keeper);
+}
+
+static void forget_endings_locked(Keeper *keeper)
+{
+    keeper->releasing = FALSE;
+    keeper->draining = FALSE;
+    g_clear_pointer(&keeper->heir, session_unref);
 }
 
 void keeper_begin_tenure_locked(Keeper *keeper, Session *session, gint64 ttl_ms, gint64 now_ns)
@@ -59,7 +72,7 @@ void keeper_begin_tenure_locked(Keeper *keeper, Session *session, gint64 ttl_ms,
     keeper->holder = session_ref(session);
     keeper->epoch = MAX(keeper->epoch, keeper->least_epoch) + 1;
     keeper->since_ms = keeper->clock->wall_ms(keeper->clock);
-    keeper->releasing = FALSE;
+    forget_endings_locked(keeper);
     keeper->expired_told = FALSE;
     keeper->unknown_until_ns = 0;
     g_hash_table_remove_all(keeper->blocked);
@@ -78,7 +91,7 @@ void keeper_end_tenure_locked(Keeper *keeper)
     atomic_store(&keeper->open_epoch, 0);
     atomic_store(&keeper->holder_serial, 0);
     g_clear_pointer(&keeper->holder, session_unref);
-    keeper->releasing = FALSE;
+    forget_endings_locked(keeper);
     g_hash_table_remove_all(keeper->blocked);
     keeper->dirty = TRUE;
     pthread_cond_signal(&keeper->writer_cond);
@@ -198,6 +211,60 @@ static void tell_tenure_locked(Keeper *keeper, LeaseVerdict verdict, const char 
                            verdict == LEASE_GRANT_STALE ? "stale" : "orphaned");
 }
 
+static void tell_ending_locked(Keeper *keeper, KeeperEventKind kind)
+{
+    g_autofree char *id = session_dup_id(keeper->holder);
+
+    keeper_tell_locked(keeper, kind, id, NULL, NULL);
+}
+
+static void renew_locked(Keeper *keeper, gint64 ttl_ms, gint64 now_ns)
+{
+    if (ttl_ms > 0)
+        atomic_store(&keeper->ttl_ns, ttl_ms * NS_PER_MS);
+    atomic_store(&keeper->renewed_ns, now_ns);
+    atomic_store(&keeper->open_epoch, keeper->epoch);
+    keeper->expired_told = FALSE;
+    pthread_cond_signal(&keeper->writer_cond);
+    keeper_wake(keeper);
+}
+
+/* A lease that is being given away has somebody to go to. */
+static gboolean is_promised_locked(Keeper *keeper)
+{
+    if (keeper->heir && !session_has_ended(keeper->heir))
+        return TRUE;
+    return keeper->releasing && !g_queue_is_empty(&keeper->queue);
+}
+
+/*
+ * The holder goes on to write while what it gave away drains. If somebody is to have it, the holder
+ * is a stranger by now. If nobody is, the release is complete as soon as the holder acquires again:
+ * what is still in flight is its own.
+ */
+static LeaseVerdict judge_drained_holder_locked(Keeper *keeper, Session *session, gint64 ttl_ms,
+                                                gint64 now_ns)
+{
+    if (is_promised_locked(keeper))
+        return LEASE_REFUSE_HELD;
+    if (!keeper->releasing) {
+        keeper_forget_heir_locked(keeper);
+        return LEASE_GRANT_SAME;
+    }
+    tell_ending_locked(keeper, KEEPER_EVENT_RELEASED);
+    keeper_begin_tenure_locked(keeper, session, ttl_ms, now_ns);
+    tell_tenure_locked(keeper, LEASE_GRANT_FREE, NULL);
+    return LEASE_GRANT_FREE;
+}
+
+/* Whoever waits is served before whoever comes. */
+static gboolean another_is_first_locked(Keeper *keeper, Session *session)
+{
+    const Waiter *head = g_queue_peek_head(&keeper->queue);
+
+    return head && head->session != session;
+}
+
 /* Gives the lease to the session where the verdict allows it and the door could be closed. */
 static LeaseVerdict judge_locked(Keeper *keeper, Session *session, const ForeignLease *foreign,
                                  gint64 ttl_ms, gint64 now_ns)
@@ -219,17 +286,16 @@ static LeaseVerdict judge_locked(Keeper *keeper, Session *session, const Foreign
         tell_blocked_locked(keeper, session, foreign->session_id);
         return LEASE_REFUSE_HELD;
     }
+    if (verdict == LEASE_GRANT_SAME && keeper->draining) {
+        verdict = judge_drained_holder_locked(keeper, session, ttl_ms, now_ns);
+        if (verdict != LEASE_GRANT_SAME)
+            return verdict;
+    }
     if (verdict == LEASE_GRANT_SAME) {
-        if (ttl_ms > 0)
-            atomic_store(&keeper->ttl_ns, ttl_ms * NS_PER_MS);
-        atomic_store(&keeper->renewed_ns, now_ns);
-        atomic_store(&keeper->open_epoch, keeper->epoch);
-        keeper->expired_told = FALSE;
-        pthread_cond_signal(&keeper->writer_cond);
-        keeper_wake(keeper);
+        renew_locked(keeper, ttl_ms, now_ns);
         return verdict;
     }
-    if (!keeper_close_locked(keeper))
+    if (another_is_first_locked(keeper, session) || !keeper_close_locked(keeper))
         return LEASE_REFUSE_HELD;
     if (keeper->holder)
         previous = session_dup_id(keeper->holder);
@@ -270,13 +336,16 @@ static gboolean decide(Keeper *keeper, Session *session, KeeperSlot *slot, gint6
     return TRUE;
 }
 
-static LeaseVerdict acquire(Keeper *keeper, Session *session, KeeperSlot *slot, gint64 ttl_ms)
+static LeaseVerdict acquire(Keeper *keeper, Session *session, KeeperSlot *slot, gint64 ttl_ms,
+                            gboolean in_turn)
 {
     LeaseVerdict verdict;
 
     if (!decide(keeper, session, slot, ttl_ms, NULL, &verdict)) {
         g_auto(ForeignLease) foreign = {0};
 
+        if (!in_turn)
+            keeper_serve_queue(keeper);
         keeper_look_at_foreign(keeper, &foreign);
         decide(keeper, session, slot, ttl_ms, &foreign, &verdict);
     }
@@ -291,7 +360,7 @@ KeeperSlot *keeper_begin(Keeper *keeper, Session *session)
 
     if (G_LIKELY(begin_fast(keeper, slot, session, keeper_now(keeper))))
         return slot;
-    if (!lease_verdict_grants(acquire(keeper, session, slot, -1)))
+    if (!lease_verdict_grants(acquire(keeper, session, slot, -1, FALSE)))
         return NULL;
     return slot;
 }
@@ -309,7 +378,12 @@ guint64 keeper_slot_epoch(const KeeperSlot *slot)
 
 LeaseVerdict keeper_acquire(Keeper *keeper, Session *session, gint64 ttl_ms)
 {
-    return acquire(keeper, session, NULL, ttl_ms);
+    return acquire(keeper, session, NULL, ttl_ms, FALSE);
+}
+
+LeaseVerdict keeper_acquire_in_turn(Keeper *keeper, Session *session, gint64 ttl_ms)
+{
+    return acquire(keeper, session, NULL, ttl_ms, TRUE);
 }
 
 gboolean keeper_permits(Keeper *keeper, Session *session)
@@ -330,6 +404,8 @@ gboolean keeper_permits(Keeper *keeper, Session *session)
     keeper_facts_locked(keeper, now_ns, &facts);
     if (!lease_verdict_grants(lease_judge(&facts, session && keeper->holder == session)))
         return FALSE;
+    if (session && keeper->holder == session && keeper->draining && is_promised_locked(keeper))
+        return FALSE;
     return !record_matters_locked(keeper, now_ns) ||
            !foreign_refuses(keeper, &foreign, session, now_ns);
 }
@@ -343,59 +419,78 @@ Session *keeper_holder(Keeper *keeper)
 
 gboolean keeper_refresh(Keeper *keeper, Session *session)
 {
-    g_autoptr(Session) holder = keeper_holder(keeper);
+    gboolean holds;
 
-    if (holder != session)
-        return FALSE;
-    return keeper_acquire(keeper, session, -1) == LEASE_GRANT_SAME;
+    mutex_lock(&keeper->lock);
+    holds = keeper->holder == session && !keeper->draining;
+    mutex_unlock(&keeper->lock);
+    return holds && keeper_acquire(keeper, session, -1) == LEASE_GRANT_SAME;
 }
 
 KeeperRelease keeper_release(Keeper *keeper, Session *session)
 {
     MUTEX_GUARD(&keeper->lock);
-    g_autofree char *id = NULL;
 
     if (!keeper->holder)
         return KEEPER_RELEASE_DONE;
     if (keeper->holder != session)
         return KEEPER_RELEASE_NOT_HOLDER;
-    if (keeper->hooks.may_be_dirty(keeper->hooks.data, session) || !keeper_close_locked(keeper)) {
+    /* The door stays open for what is to be written back. */
+    if (keeper->hooks.may_be_dirty(keeper->hooks.data, session) || !keeper_drain_locked(keeper)) {
         keeper->releasing = TRUE;
         keeper->releasing_ns = keeper_now(keeper);
         keeper_wake(keeper);
         return KEEPER_RELEASE_PENDING;
     }
-    id = session_dup_id(session);
+    tell_ending_locked(keeper, KEEPER_EVENT_RELEASED);
     keeper_end_tenure_locked(keeper);
-    keeper_tell_locked(keeper, KEEPER_EVENT_RELEASED, id, NULL, NULL);
     return KEEPER_RELEASE_DONE;
 }
 
-static gboolean hand_on_locked(Keeper *keeper, Session *from, Session *to)
+void keeper_complete_hand_on_locked(Keeper *keeper)
 {
-    g_autofree char *from_id = NULL;
-    g_autofree char *to_id = NULL;
+    g_autoptr(Session) heir = g_steal_pointer(&keeper->heir);
+    g_autofree char *from_id = session_dup_id(keeper->holder);
+    g_autofree char *heir_id = session_dup_id(heir);
 
-    if (!keeper->holder || keeper->holder != from || from == to || !keeper_close_locked(keeper))
-        return FALSE;
-    from_id = session_dup_id(from);
-    to_id = session_dup_id(to);
-    keeper_begin_tenure_locked(keeper, to, atomic_load(&keeper->ttl_ns) / NS_PER_MS,
+    keeper_begin_tenure_locked(keeper, heir, atomic_load(&keeper->ttl_ns) / NS_PER_MS,
                                keeper_now(keeper));
-    keeper_tell_locked(keeper, KEEPER_EVENT_HANDED_ON, to_id, from_id, NULL);
-    return TRUE;
+    keeper_tell_locked(keeper, KEEPER_EVENT_HANDED_ON, heir_id, from_id, NULL);
 }
 
-gboolean keeper_hand_on(Keeper *keeper, Session *from, Session *to)
+void keeper_forget_heir_locked(Keeper *keeper)
 {
-    gboolean done;
+    g_clear_pointer(&keeper->heir, session_unref);
+    if (keeper->releasing)
+        return;
+    keeper->draining = FALSE;
+    atomic_store(&keeper->open_epoch, keeper->epoch);
+}
+
+static KeeperRelease hand_on_locked(Keeper *keeper, Session *from, Session *to)
+{
+    if (!keeper->holder || keeper->holder != from || from == to)
+        return KEEPER_RELEASE_NOT_HOLDER;
+    g_clear_pointer(&keeper->heir, session_unref);
+    keeper->heir = session_ref(to);
+    if (!keeper_drain_locked(keeper)) {
+        keeper_wake(keeper);
+        return KEEPER_RELEASE_PENDING;
+    }
+    keeper_complete_hand_on_locked(keeper);
+    return KEEPER_RELEASE_DONE;
+}
+
+KeeperRelease keeper_hand_on(Keeper *keeper, Session *from, Session *to)
+{
+    KeeperRelease result;
 
     mutex_lock(&keeper->lock);
-    done = hand_on_locked(keeper, from, to);
+    result = hand_on_locked(keeper, from, to);
     mutex_unlock(&keeper->lock);
-    if (done)
+    if (result == KEEPER_RELEASE_DONE)
         keeper_note_epoch(keeper);
-    return done;
+    return result;
 }
 
 Keeper *keeper_new(const KeeperOptions *options, Store *store, Clock *clock, SessionTable *sessions,
@@ -436,6 +531,7 @@ void keeper_free(Keeper *keeper)
     g_assert(!keeper->writer);
     pthread_key_delete(keeper->slot_key);
     g_clear_pointer(&keeper->holder, session_unref);
+    g_clear_pointer(&keeper->heir, session_unref);
     g_queue_clear_full(&keeper->queue, (GDestroyNotify)waiter_free);
     g_queue_clear_full(&keeper->events, (GDestroyNotify)keeper_event_free);
     g_hash_table_unref(keeper->blocked);

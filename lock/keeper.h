@@ -100,15 +100,15 @@ LeaseVerdict keeper_acquire(Keeper *keeper, Session *session, gint64 ttl_ms);
 gboolean keeper_refresh(Keeper *keeper, Session *session);
 
 typedef enum KeeperRelease {
-    KEEPER_RELEASE_DONE,    /* free now (or it was free) */
-    KEEPER_RELEASE_PENDING, /* admitted; something is in flight or to be written back first */
+    KEEPER_RELEASE_DONE,    /* given away now (or it was free) */
+    KEEPER_RELEASE_PENDING, /* something is in flight or to be written back first: keeper_tick */
     KEEPER_RELEASE_NOT_HOLDER,
 } KeeperRelease;
 KeeperRelease keeper_release(Keeper *keeper, Session *session);
 
-/* `to` takes over the lease of `from`, which started it: one more epoch. FALSE where `from` does
- * not hold it, or has a change in flight (try again). */
-gboolean keeper_hand_on(Keeper *keeper, Session *from, Session *to);
+/* `to` takes over the lease of `from`, which started it: one more epoch. While it is pending,
+ * nothing of `from` is admitted any more; if `to` ends first, all is as before. */
+KeeperRelease keeper_hand_on(Keeper *keeper, Session *from, Session *to);
 
 /* The queue. The lease goes to its head as soon as it is free, stale or orphaned, if the waiting
  * process still lives. FALSE where granted at once (no need to wait). for_ms -1: no limit. */

@@ -97,6 +97,9 @@ typedef struct Model {
     Tenure now, stored;
     guint64 noted_epoch;
     gboolean releasing;
+    gboolean draining; /* given away while something was in flight */
+    gboolean has_heir, heir_is_dead;
+    ProcessId heir;
     guint64 largest_epoch;
     guint takeovers, refusals, restarts;
 } Model;
@@ -147,6 +150,41 @@ static gboolean is_to_be_had(Model *model)
             model->world->clock.now_mono_ns - model->now.renewed_ns > model->now.ttl_ns);
 }
 
+static void begin_tenure(Model *model, ProcessId holder, gint64 ttl_ns)
+{
+    model->now.held = TRUE;
+    model->now.holder = holder;
+    model->now.epoch++;
+    model->now.ttl_ns = ttl_ns;
+    model->now.renewed_ns = model->world->clock.now_mono_ns;
+    model->noted_epoch = model->now.epoch;
+    model->releasing = model->draining = model->has_heir = FALSE;
+}
+
+static void forget_heir(Model *model)
+{
+    model->has_heir = FALSE;
+    model->draining = model->releasing;
+}
+
+/* The holder goes on while what it gave away drains. */
+static gboolean foresee_drained_holder(Model *model, gint64 ttl_ms)
+{
+    if (model->has_heir && !model->heir_is_dead) {
+        model->refusals++;
+        return FALSE;
+    }
+    if (model->releasing) {
+        begin_tenure(model, model->now.holder, (ttl_ms > 0 ? ttl_ms : TTL_MS) * NS_PER_MS);
+        return TRUE;
+    }
+    forget_heir(model);
+    if (ttl_ms > 0)
+        model->now.ttl_ns = ttl_ms * NS_PER_MS;
+    model->now.renewed_ns = model->world->clock.now_mono_ns;
+    return TRUE;
+}
+
 /* What a change or an acquisition does, and whether it is granted. */
 static gboolean foresee_grant(Model *model, guint session, gint64 ttl_ms)
 {
@@ -156,12 +194,9 @@ static gboolean foresee_grant(Model *model, guint session, gint64 ttl_ms)
             return FALSE;
         }
         model->takeovers += model->now.held;
-        model->now.held = TRUE;
-        model->now.holder = id_at(model, session);
-        model->now.epoch++;
-        model->now.ttl_ns = (ttl_ms > 0 ? ttl_ms : TTL_MS) * NS_PER_MS;
-        model->noted_epoch = model->now.epoch;
-        model->releasing = FALSE;
+        begin_tenure(model, id_at(model, session), (ttl_ms > 0 ? ttl_ms : TTL_MS) * NS_PER_MS);
+    } else if (model->draining) {
+        return foresee_drained_holder(model, ttl_ms);
     } else if (ttl_ms > 0) {
         model->now.ttl_ns = ttl_ms * NS_PER_MS;
     }
@@ -208,9 +243,15 @@ static void step_refresh(Model *model)
     guint session = (guint)g_rand_int_range(model->random, 0, SESSIONS);
     gboolean done = keeper_refresh(model->world->keeper, *session_at(model, session));
 
-    assert_int_equal(done, holds(model, session));
+    assert_int_equal(done, holds(model, session) && !model->draining);
     if (done)
         model->now.renewed_ns = model->world->clock.now_mono_ns;
+}
+
+static void end_tenure(Model *model)
+{
+    model->now.held = FALSE;
+    model->releasing = model->draining = model->has_heir = FALSE;
 }
 
 static void step_release(Model *model)
@@ -224,35 +265,46 @@ static void step_release(Model *model)
         expected = KEEPER_RELEASE_PENDING;
     assert_int_equal(keeper_release(model->world->keeper, *session_at(model, session)), expected);
     if (expected == KEEPER_RELEASE_DONE)
-        model->now.held = FALSE;
+        end_tenure(model);
     else if (expected == KEEPER_RELEASE_PENDING)
-        model->releasing = TRUE;
+        model->releasing = model->draining = TRUE;
 }
 
 static void step_hand_on(Model *model)
 {
     guint from = (guint)g_rand_int_range(model->random, 0, SESSIONS);
     guint to = (guint)g_rand_int_range(model->random, 0, SESSIONS);
-    gboolean expected = holds(model, from) && from != to && !in_flight(model);
+    KeeperRelease expected = KEEPER_RELEASE_DONE;
 
+    if (!holds(model, from) || from == to)
+        expected = KEEPER_RELEASE_NOT_HOLDER;
+    else if (in_flight(model))
+        expected = KEEPER_RELEASE_PENDING;
     assert_int_equal(
         keeper_hand_on(model->world->keeper, *session_at(model, from), *session_at(model, to)),
         expected);
-    if (!expected)
-        return;
-    model->now.holder = id_at(model, to);
-    model->now.epoch++;
-    model->now.renewed_ns = model->world->clock.now_mono_ns;
-    model->noted_epoch = model->now.epoch;
-    model->releasing = FALSE;
+    if (expected == KEEPER_RELEASE_DONE) {
+        begin_tenure(model, id_at(model, to), model->now.ttl_ns);
+    } else if (expected == KEEPER_RELEASE_PENDING) {
+        model->heir = id_at(model, to);
+        model->has_heir = model->draining = TRUE;
+        model->heir_is_dead = FALSE;
+    }
 }
 
 static void step_tick(Model *model)
 {
     keeper_world_tick(model->world);
-    if (model->now.held && (model->releasing || holder_is_dead(model)) && !in_flight(model)) {
-        model->now.held = FALSE;
-        model->releasing = FALSE;
+    if (!model->now.held)
+        return;
+    if (model->has_heir && model->heir_is_dead)
+        forget_heir(model);
+    if (model->has_heir && !in_flight(model))
+        begin_tenure(model, model->heir, model->now.ttl_ns);
+    else if (!model->has_heir && (model->releasing || holder_is_dead(model))) {
+        model->draining = TRUE;
+        if (!in_flight(model))
+            end_tenure(model);
     }
 }
 
@@ -280,6 +332,10 @@ static void step_kill_session(Model *model)
 {
     guint i = (guint)g_rand_int_range(model->random, 0, SESSIONS);
 
+    ProcessId id = id_at(model, i);
+
+    if (model->has_heir && process_id_equal(&model->heir, &id))
+        model->heir_is_dead = TRUE;
     fake_processes_kill(model->world->fake, pids[i], g_rand_boolean(model->random));
     session_table_reap(model->world->sessions);
     fake_processes_add(model->world->fake, pids[i], 1, "next");
@@ -296,7 +352,7 @@ static void step_kill_daemon(Model *model)
         model->workers[i].slot = NULL;
     keeper_world_restart(model->world);
     model->now = model->stored;
-    model->releasing = FALSE;
+    model->releasing = model->draining = model->has_heir = FALSE;
     if (model->stored.epoch < model->noted_epoch)
         model->now = (Tenure){.epoch = model->noted_epoch};
     model->restarts++;

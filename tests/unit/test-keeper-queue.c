@@ -149,20 +149,43 @@ static void longest_wait_does_not_overflow(void **state)
 /* --- handing on ---------------------------------------------------------------------------------
  */
 
-static void handing_on_waits_for_what_is_in_flight(void **state)
+static void handing_on_waits_for_what_is_in_flight_and_admits_no_more(void **state)
 {
     KeeperWorld *world = *state;
     KeeperSlot *slot = keeper_begin(world->keeper, world->alice);
 
-    assert_false(keeper_hand_on(world->keeper, world->alice, world->bob));
+    assert_int_equal(keeper_hand_on(world->keeper, world->alice, world->bob),
+                     KEEPER_RELEASE_PENDING);
+    keeper_world_tick(world);
     keeper_world_expect(world, ALICE, 1);
+    assert_false(keeper_permits(world->keeper, world->alice));
+    assert_false(keeper_refresh(world->keeper, world->alice));
+    assert_false(keeper_world_change(world, world->alice));
+    assert_false(keeper_world_change(world, world->bob));
     keeper_end(world->keeper, slot);
-    assert_true(keeper_world_change(world, world->alice)); /* the door is open again */
-    assert_true(keeper_hand_on(world->keeper, world->alice, world->bob));
+    assert_false(keeper_world_change(world, world->alice));
+    keeper_world_tick(world);
     keeper_world_expect(world, BOB, 2);
     assert_false(keeper_world_change(world, world->alice));
     assert_true(keeper_world_change(world, world->bob));
     assert_int_equal(fake_store_epoch(world->store), 2);
+}
+
+static void heir_that_died_gets_nothing(void **state)
+{
+    KeeperWorld *world = *state;
+    KeeperSlot *slot = keeper_begin(world->keeper, world->alice);
+
+    assert_int_equal(keeper_hand_on(world->keeper, world->alice, world->bob),
+                     KEEPER_RELEASE_PENDING);
+    fake_processes_kill(world->fake, BOB, TRUE);
+    session_table_reap(world->sessions);
+    keeper_world_tick(world);
+    assert_true(keeper_refresh(world->keeper, world->alice));
+    keeper_end(world->keeper, slot);
+    assert_true(keeper_world_change(world, world->alice));
+    keeper_world_tick(world);
+    keeper_world_expect(world, ALICE, 1);
 }
 
 static void handing_on_keeps_the_ttl(void **state)
@@ -170,7 +193,7 @@ static void handing_on_keeps_the_ttl(void **state)
     KeeperWorld *world = *state;
 
     assert_int_equal(keeper_acquire(world->keeper, world->alice, 5000), LEASE_GRANT_FREE);
-    assert_true(keeper_hand_on(world->keeper, world->alice, world->bob));
+    assert_int_equal(keeper_hand_on(world->keeper, world->alice, world->bob), KEEPER_RELEASE_DONE);
     fake_clock_advance_ms(&world->clock, 5001);
     assert_int_equal(keeper_world_state(world), LEASE_STALE);
 }
@@ -180,13 +203,62 @@ static void handing_on_to_oneself_changes_nothing(void **state)
     KeeperWorld *world = *state;
 
     assert_true(keeper_world_change(world, world->alice));
-    assert_false(keeper_hand_on(world->keeper, world->alice, world->alice));
+    assert_int_equal(keeper_hand_on(world->keeper, world->alice, world->alice),
+                     KEEPER_RELEASE_NOT_HOLDER);
     keeper_world_expect(world, ALICE, 1);
     assert_true(keeper_world_change(world, world->alice));
 }
 
 /* --- releases that wait
  * --------------------------------------------------------------------------- */
+
+static void holder_that_never_pauses_cannot_put_a_release_off(void **state)
+{
+    KeeperWorld *world = *state;
+    KeeperSlot *slot = keeper_begin(world->keeper, world->alice);
+
+    assert_int_equal(keeper_release(world->keeper, world->alice), KEEPER_RELEASE_PENDING);
+    assert_true(keeper_world_change(world, world->alice)); /* nobody waits: acquired again */
+    keeper_world_expect(world, ALICE, 2);
+    keeper_end(world->keeper, slot);
+    keeper_world_tick(world);
+    keeper_world_expect(world, ALICE, 2);
+    assert_int_equal(keeper_world_count_events(world, KEEPER_EVENT_RELEASED), 1);
+
+    slot = keeper_begin(world->keeper, world->alice);
+    assert_true(keeper_enqueue(world->keeper, world->bob, BOB, -1, -1));
+    assert_int_equal(keeper_release(world->keeper, world->alice), KEEPER_RELEASE_PENDING);
+    assert_false(keeper_world_change(world, world->alice)); /* it is bob's as soon as it can be */
+    keeper_end(world->keeper, slot);
+    keeper_world_tick(world);
+    keeper_world_expect(world, BOB, 3);
+}
+
+static void nobody_comes_between_a_release_and_the_queue(void **state)
+{
+    KeeperWorld *world = *state;
+
+    assert_true(keeper_world_change(world, world->alice));
+    assert_true(keeper_enqueue(world->keeper, world->bob, BOB, -1, -1));
+    assert_int_equal(keeper_release(world->keeper, world->alice), KEEPER_RELEASE_DONE);
+    assert_false(keeper_world_change(world, world->carol));
+    assert_false(keeper_world_change(world, world->alice));
+    keeper_world_expect(world, BOB, 2);
+    assert_true(keeper_world_change(world, world->bob));
+    expect_waiters(world, 0, 0);
+}
+
+static void dead_waiter_keeps_nobody_out(void **state)
+{
+    KeeperWorld *world = *state;
+
+    assert_true(keeper_world_change(world, world->alice));
+    assert_true(keeper_enqueue(world->keeper, world->bob, BOB, -1, -1));
+    keeper_release(world->keeper, world->alice);
+    fake_processes_kill(world->fake, BOB, TRUE);
+    assert_true(keeper_world_change(world, world->carol));
+    keeper_world_expect(world, CAROL, 2);
+}
 
 static void flush_from_before_the_release_does_not_complete_it(void **state)
 {
@@ -299,7 +371,7 @@ static void events_name_who_and_whose(void **state)
 
     assert_true(keeper_world_change(world, world->alice));
     assert_false(keeper_world_change(world, world->bob));
-    assert_true(keeper_hand_on(world->keeper, world->alice, world->bob));
+    assert_int_equal(keeper_hand_on(world->keeper, world->alice, world->bob), KEEPER_RELEASE_DONE);
     assert_false(keeper_world_change(world, world->alice));
     fake_clock_advance_ms(&world->clock, TTL_MS + 1);
     assert_true(keeper_world_change(world, world->carol));
@@ -345,9 +417,13 @@ int main(void)
         CASE(waiter_is_served_at_its_deadline_and_not_after),
         CASE(waiting_twice_is_one_place),
         CASE(longest_wait_does_not_overflow),
-        CASE(handing_on_waits_for_what_is_in_flight),
+        CASE(handing_on_waits_for_what_is_in_flight_and_admits_no_more),
+        CASE(heir_that_died_gets_nothing),
         CASE(handing_on_keeps_the_ttl),
         CASE(handing_on_to_oneself_changes_nothing),
+        CASE(holder_that_never_pauses_cannot_put_a_release_off),
+        CASE(nobody_comes_between_a_release_and_the_queue),
+        CASE(dead_waiter_keeps_nobody_out),
         CASE(flush_from_before_the_release_does_not_complete_it),
         CASE(flush_of_another_tenure_does_not_count),
         CASE(dead_holders_mappings_are_not_waited_for),

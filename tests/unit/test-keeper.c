@@ -401,10 +401,12 @@ static void lease_is_handed_on_with_one_more_epoch(void **state)
 {
     World *world = *state;
 
-    assert_false(keeper_hand_on(world->keeper, world->alice, world->bob));
+    assert_int_equal(keeper_hand_on(world->keeper, world->alice, world->bob),
+                     KEEPER_RELEASE_NOT_HOLDER);
     assert_true(changes(world, world->alice));
-    assert_false(keeper_hand_on(world->keeper, world->bob, world->alice));
-    assert_true(keeper_hand_on(world->keeper, world->alice, world->bob));
+    assert_int_equal(keeper_hand_on(world->keeper, world->bob, world->alice),
+                     KEEPER_RELEASE_NOT_HOLDER);
+    assert_int_equal(keeper_hand_on(world->keeper, world->alice, world->bob), KEEPER_RELEASE_DONE);
     expect_holder(world, BOB, 2);
 }
 
