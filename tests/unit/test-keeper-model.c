@@ -431,7 +431,7 @@ static void random_schedules_go_as_the_model_says(void **state G_GNUC_UNUSED)
  * --------------------------------------------------------------------- */
 
 #define RACERS       4
-#define RACE_TENURES 50   /* the race is over when there were this many, */
+#define RACE_TENURES 500  /* the race is over when there were this many, */
 #define RACE_CHANGES 5000 /* and this many changes */
 #define EPOCHS       65536
 
