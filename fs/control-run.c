@@ -47,6 +47,29 @@ static int run_inherit(Fs *fs, const Caller *caller, Session *session)
     return keeper_hand_on(fs->keeper, parent, session) == KEEPER_RELEASE_PENDING ? -EBUSY : 0;
 }
 
+/* The registered session whose root is process `pid`, for which the caller may speak: its parent
+ * process is of the caller's own session, which it was taken out of. Owned; NULL where the caller
+ * may not. */
+static Session *session_spoken_for(Fs *fs, Session *session, pid_t pid)
+{
+    g_autoptr(Session) named = NULL;
+    g_autoptr(Session) parent = NULL;
+    ProcessInfo info;
+    ProcessId root;
+
+    if (session_table_resolve(fs->sessions, pid, &named) != CALLER_SESSION ||
+        fs->processes->ops->read(fs->processes, pid, &info) != 0)
+        return NULL;
+    session_get_root(named, &root);
+    if (named == session)
+        return g_steal_pointer(&named);
+    if (session_rule(named) != SESSION_RULE_REGISTERED || !process_id_equal(&root, &info.id) ||
+        session_table_resolve(fs->sessions, info.ppid, &parent) != CALLER_SESSION ||
+        parent != session)
+        return NULL;
+    return g_steal_pointer(&named);
+}
+
 /* A directory of registrations that the caller owns: what a user registers counts for that user's
  * processes, which the registry checks file by file. */
 static int run_sessions(Fs *fs, uid_t uid, const char *dir)
@@ -116,5 +139,13 @@ int control_run(Fs *fs, const Caller *caller, uid_t uid, const ControlMessage *m
     }
     if (session_table_resolve(fs->sessions, caller->tid, &session) != CALLER_SESSION)
         return message->verb == CONTROL_ACQUIRE || message->verb == CONTROL_WAIT ? -EROFS : -EPERM;
+    if (message->pid != 0) {
+        Session *named = session_spoken_for(fs, session, message->pid);
+
+        if (!named)
+            return -EPERM;
+        session_unref(session);
+        session = named;
+    }
     return run_for_session(fs, caller, session, message);
 }

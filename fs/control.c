@@ -11,6 +11,7 @@ typedef enum ControlKey {
     KEY_TTL_MS = 1 << 0,
     KEY_FOR_MS = 1 << 1,
     KEY_DIR = 1 << 2,
+    KEY_PID = 1 << 3,
 } ControlKey;
 
 static const struct {
@@ -19,8 +20,8 @@ static const struct {
     guint allowed;
     guint required;
 } control_verbs[] = {
-    {"acquire", CONTROL_ACQUIRE, KEY_TTL_MS, 0},
-    {"wait", CONTROL_WAIT, KEY_TTL_MS | KEY_FOR_MS, 0},
+    {"acquire", CONTROL_ACQUIRE, KEY_TTL_MS | KEY_PID, 0},
+    {"wait", CONTROL_WAIT, KEY_TTL_MS | KEY_FOR_MS | KEY_PID, 0},
     {"unwait", CONTROL_UNWAIT, 0, 0},
     {"refresh", CONTROL_REFRESH, 0, 0},
     {"release", CONTROL_RELEASE, 0, 0},
@@ -44,6 +45,16 @@ static gboolean parse_ms(const char *text, gint64 min, gint64 *ms_out)
     return TRUE;
 }
 
+static gboolean parse_pid(const char *text, pid_t *pid_out)
+{
+    guint64 pid;
+
+    if (!g_ascii_string_to_unsigned(text, 10, 1, G_MAXINT32, &pid, NULL))
+        return FALSE;
+    *pid_out = (pid_t)pid;
+    return TRUE;
+}
+
 static gboolean parse_dir(const char *text, char **dir_out)
 {
     if (text[0] != '/' || strlen(text) >= PATH_MAX)
@@ -58,7 +69,7 @@ static guint parse_pair(char **rest, guint seen, ControlMessage *message)
     char *key = *rest;
     char *value = strchr(key, '=');
     gboolean ok = FALSE;
-    guint bit;
+    guint bit = 0;
 
     if (value == NULL)
         return 0;
@@ -70,11 +81,16 @@ static guint parse_pair(char **rest, guint seen, ControlMessage *message)
     *rest = strchr(value, ' ');
     if (*rest != NULL)
         *(*rest)++ = '\0';
-    bit = strcmp(key, "ttl_ms") == 0 ? KEY_TTL_MS : strcmp(key, "for_ms") == 0 ? KEY_FOR_MS : 0;
-    if (bit == KEY_TTL_MS)
+    if (strcmp(key, "ttl_ms") == 0) {
+        bit = KEY_TTL_MS;
         ok = parse_ms(value, 1, &message->ttl_ms);
-    else if (bit == KEY_FOR_MS)
+    } else if (strcmp(key, "for_ms") == 0) {
+        bit = KEY_FOR_MS;
         ok = parse_ms(value, 0, &message->for_ms);
+    } else if (strcmp(key, "pid") == 0) {
+        bit = KEY_PID;
+        ok = parse_pid(value, &message->pid);
+    }
     return ok && !(seen & bit) ? bit : 0;
 }
 

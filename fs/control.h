@@ -5,8 +5,10 @@
  * `VERB[ KEY=VALUE]...` in UTF-8, at most 4 KiB, values without blanks except that of `dir`,
  * which runs to the end of the text.
  *
- *   acquire [ttl_ms=N]          takes the lease; EROFS where another holds it
- *   wait [ttl_ms=N] [for_ms=N]  as acquire, else joins the queue as the calling process:
+ *   acquire [ttl_ms=N] [pid=N]  takes the lease; EROFS where another holds it. pid: not for the
+ *                               caller's session but for the registered one of this root, which was
+ *                               taken out of the caller's; EPERM where it was not
+ *   wait [ttl_ms=N] [for_ms=N]  as acquire (pid=N too), else joins the queue as the calling process:
  *                               EINPROGRESS where queued (poll `holder` until it is the caller's
  *                               session; the place is lost when the process dies or for_ms is over)
  *   unwait                      leaves the queue
@@ -42,6 +44,7 @@ typedef struct ControlMessage {
     ControlVerb verb;
     gint64 ttl_ms; /* -1: not given */
     gint64 for_ms; /* -1: not given */
+    pid_t pid;     /* 0: not given */
     char *dir;     /* NULL: not given */
 } ControlMessage;
 

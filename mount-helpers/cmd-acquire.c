@@ -14,10 +14,11 @@
 static const Usage usage = {
     .command = "acquire",
     .operands = "[PATH]",
-    .summary = "Takes the lease of the mount that PATH (default: the working directory) lies in, "
-               "for the\ncaller's session, ahead of writing. With --session, first makes the "
-               "process PID and what\nit starts a session of that name: PID must be above this "
-               "command, in the caller's own\nsession, and not in a registered one.",
+    .summary =
+        "Takes the lease of the mount that PATH (default: the working directory) lies in, "
+        "for the\ncaller's session, ahead of writing. With --session, first makes the "
+        "process PID and what\nit starts a session of that name: PID must be of the caller's "
+        "own session, which must not\nbe a registered one.",
     .notes = "DUR is 500ms, 30s, 5m, 12h, or seconds.\n\n"
              "EXIT STATUS\n"
              "  0   the session has the lease\n"
@@ -33,6 +34,7 @@ typedef struct Acquire {
     gboolean wait;
     gint64 wait_ms;
     gint64 ttl_ms;
+    LeaseClaim claim;
     gboolean json;
     Client *client;
     Narrowing *narrowing; /* the registration made for this, or NULL */
@@ -61,7 +63,8 @@ static int print_granted(const Acquire *acquire)
         g_autoptr(JsonObject) object = json_object_new();
 
         json_object_set_boolean_member(object, "acquired", TRUE);
-        print_set_string(object, "session", status->session);
+        print_set_string(object, "session",
+                         acquire->claim.pid != 0 ? acquire->claim.session : status->session);
         json_object_set_int_member(object, "epoch", status->epoch);
         json_object_set_int_member(object, "ttl_ms", status->ttl_ms);
         json_object_set_int_member(object, "expires_ms", status->expires_ms);
@@ -79,7 +82,11 @@ static int refuse(const Acquire *acquire)
 
     if (status == NULL)
         return fail(error);
-    reason = status_text_reason(status);
+    reason = acquire->claim.pid != 0 && mount_status_is_mine(status)
+                 ? g_strdup_printf("held by the session that this command is of, %s; it gives it "
+                                   "back with: leasefs release",
+                                   status->holder)
+                 : status_text_reason(status);
     if (acquire->json) {
         g_autoptr(JsonObject) object = json_object_new();
 
@@ -102,10 +109,7 @@ static int take_now(const Acquire *acquire)
     g_autofree char *why = NULL;
     int code;
 
-    if (acquire->ttl_ms >= 0)
-        code = client_control(acquire->client, "acquire ttl_ms=%" G_GINT64_FORMAT, acquire->ttl_ms);
-    else
-        code = client_control(acquire->client, "acquire");
+    code = lease_acquire(acquire->client, &acquire->claim);
     if (code == 0)
         return print_granted(acquire);
     /* EROFS is also what the kernel says of a mount with -o ro. */
@@ -125,7 +129,7 @@ static int take_in_turn(Acquire *acquire)
 {
     g_autoptr(GError) error = NULL;
 
-    switch (lease_wait(acquire->client, acquire->ttl_ms, acquire->wait_ms, &acquire->signals,
+    switch (lease_wait(acquire->client, &acquire->claim, acquire->wait_ms, &acquire->signals,
                        &acquire->end_signal, &error)) {
     case LEASE_WAIT_GRANTED:
         return print_granted(acquire);
@@ -170,8 +174,9 @@ static int acquire_lease(Acquire *acquire)
 
     if (status != EXIT_DONE)
         return status;
+    acquire->claim = (LeaseClaim){.ttl_ms = acquire->ttl_ms};
     if (acquire->session != NULL && !narrow_session(acquire->client, acquire->session, acquire->pid,
-                                                    &acquire->narrowing, &error))
+                                                    &acquire->claim, &acquire->narrowing, &error))
         return fail(error);
     status = acquire->wait ? take_in_turn(acquire) : take_now(acquire);
     if (status != EXIT_DONE)

@@ -115,11 +115,12 @@ static int wait_for_lease(Run *run)
     g_autoptr(MountStatus) status = NULL;
     g_autoptr(GError) error = NULL;
     g_autofree char *reason = NULL;
+    const LeaseClaim claim = {.ttl_ms = run->ttl_ms};
 
     if (!run->wait)
         return EXIT_DONE;
-    switch (lease_wait(run->client, run->ttl_ms, run->wait_ms, &run->signals, &run->end_signal,
-                       &error)) {
+    switch (
+        lease_wait(run->client, &claim, run->wait_ms, &run->signals, &run->end_signal, &error)) {
     case LEASE_WAIT_GRANTED:
         return EXIT_DONE;
     case LEASE_WAIT_INTERRUPTED:

@@ -27,13 +27,29 @@ char *lease_explain_errno(const Client *client, int code)
     return g_strdup_printf("the mount at %s: %s", client->mountpoint, g_strerror(code));
 }
 
-static int enqueue(const Client *client, gint64 ttl_ms, gint64 deadline_us)
+static GString *format_claim(const char *verb, const LeaseClaim *claim)
 {
-    g_autoptr(GString) message = g_string_new("wait");
+    GString *message = g_string_new(verb);
+
+    if (claim->ttl_ms >= 0)
+        g_string_append_printf(message, " ttl_ms=%" G_GINT64_FORMAT, claim->ttl_ms);
+    if (claim->pid != 0)
+        g_string_append_printf(message, " pid=%d", (int)claim->pid);
+    return message;
+}
+
+int lease_acquire(const Client *client, const LeaseClaim *claim)
+{
+    g_autoptr(GString) message = format_claim("acquire", claim);
+
+    return client_control(client, "%s", message->str);
+}
+
+static int enqueue(const Client *client, const LeaseClaim *claim, gint64 deadline_us)
+{
+    g_autoptr(GString) message = format_claim("wait", claim);
     gint64 left_ms;
 
-    if (ttl_ms >= 0)
-        g_string_append_printf(message, " ttl_ms=%" G_GINT64_FORMAT, ttl_ms);
     if (deadline_us != G_MAXINT64) {
         left_ms = MAX((deadline_us - g_get_monotonic_time()) / 1000, 1);
         g_string_append_printf(message, " for_ms=%" G_GINT64_FORMAT, left_ms);
@@ -52,10 +68,10 @@ static gboolean is_queued(const MountStatus *status)
 
 /* Until something has to be done: the lease came (TRUE in *mine_out), the place in the queue is
  * lost (a daemon that was started again knows no queue), time is over, or a signal. */
-static gboolean watch_queue(const Client *client, gint64 deadline_us, Signals *signals,
-                            int *signal_out, gboolean *mine_out, GError **error)
+static gboolean watch_queue(const Client *client, const LeaseClaim *claim, gint64 deadline_us,
+                            Signals *signals, int *signal_out, gboolean *mine_out, GError **error)
 {
-    g_autofree char *session = NULL;
+    g_autofree char *session = g_strdup(claim->session);
 
     for (guint look = 0;; look++) {
         gint64 left_ms = (deadline_us - g_get_monotonic_time()) / 1000;
@@ -72,9 +88,11 @@ static gboolean watch_queue(const Client *client, gint64 deadline_us, Signals *s
 
             if (status == NULL)
                 return FALSE;
-            g_free(session);
-            session = g_strdup(status->session);
-            *mine_out = mount_status_is_mine(status);
+            if (claim->session == NULL) {
+                g_free(session);
+                session = g_strdup(status->session);
+            }
+            *mine_out = session != NULL && g_strcmp0(status->holder, session) == 0;
             if (*mine_out || !is_queued(status))
                 return TRUE;
         }
@@ -83,7 +101,7 @@ static gboolean watch_queue(const Client *client, gint64 deadline_us, Signals *s
     }
 }
 
-LeaseWait lease_wait(const Client *client, gint64 ttl_ms, gint64 for_ms, Signals *signals,
+LeaseWait lease_wait(const Client *client, const LeaseClaim *claim, gint64 for_ms, Signals *signals,
                      int *signal_out, GError **error)
 {
     gint64 now_us = g_get_monotonic_time();
@@ -93,7 +111,7 @@ LeaseWait lease_wait(const Client *client, gint64 ttl_ms, gint64 for_ms, Signals
     if (for_ms >= 0 && for_ms < (G_MAXINT64 - now_us) / 1000)
         deadline_us = now_us + for_ms * 1000;
     do {
-        int code = enqueue(client, ttl_ms, deadline_us);
+        int code = enqueue(client, claim, deadline_us);
 
         if (code == 0)
             return LEASE_WAIT_GRANTED;
@@ -103,7 +121,7 @@ LeaseWait lease_wait(const Client *client, gint64 ttl_ms, gint64 for_ms, Signals
             g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED, "cannot wait for the lease: %s", why);
             return LEASE_WAIT_FAILED;
         }
-        if (!watch_queue(client, deadline_us, signals, signal_out, &mine, error))
+        if (!watch_queue(client, claim, deadline_us, signals, signal_out, &mine, error))
             return LEASE_WAIT_FAILED;
         if (mine)
             return LEASE_WAIT_GRANTED;

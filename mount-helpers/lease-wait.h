@@ -14,9 +14,19 @@ typedef enum LeaseWait {
     LEASE_WAIT_FAILED,      /* error is set */
 } LeaseWait;
 
-/* ttl_ms -1: as the mount has it; for_ms -1: no limit. Out of the queue again in any case but the
+/* For whom a lease is asked. */
+typedef struct LeaseClaim {
+    const char *session; /* NULL: the caller's own */
+    pid_t pid;           /* the root of `session`, where that is another one; else 0 */
+    gint64 ttl_ms;       /* -1: as the mount has it */
+} LeaseClaim;
+
+/* One try, now: 0 or an errno. */
+int lease_acquire(const Client *client, const LeaseClaim *claim);
+
+/* for_ms -1: no limit. Out of the queue again in any case but the
  * first. `signals` are taken. */
-LeaseWait lease_wait(const Client *client, gint64 ttl_ms, gint64 for_ms, Signals *signals,
+LeaseWait lease_wait(const Client *client, const LeaseClaim *claim, gint64 for_ms, Signals *signals,
                      int *signal_out, GError **error);
 
 /* What a verb answered with this errno means for people. Owned. */

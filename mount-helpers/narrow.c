@@ -10,6 +10,8 @@
 struct Narrowing {
     LocalRules *rules;
     RegistrationFile *file; /* not held: it counts as long as its process lives */
+    ProcessId root;
+    gboolean is_above; /* this process is of the new session */
     char *file_name;
 };
 
@@ -23,12 +25,13 @@ void narrowing_free(Narrowing *narrowing)
     g_free(narrowing);
 }
 
-/* While its process lives, and that is above us, nobody else can have given the name away. */
+/* While its process lives, nobody else can have given the name away; if it has died, the
+ * registration counts no more. */
 void narrowing_undo(Narrowing *narrowing, const Client *client)
 {
     g_autoptr(GError) error = NULL;
 
-    if (narrowing == NULL)
+    if (narrowing == NULL || !process_is_alive(narrowing->rules->processes, &narrowing->root))
         return;
     if (unlinkat(narrowing->rules->sessions_fd, narrowing->file_name, 0) != 0)
         g_warning("the registration %s/%s stays: %s", narrowing->rules->sessions_path,
@@ -54,6 +57,7 @@ static gboolean check_process(LocalRules *rules, const ProcessInfo *process, GEr
 {
     g_autoptr(Session) own = local_rules_resolve(rules, getpid());
     g_autoptr(Session) named = NULL;
+    g_autoptr(Session) parent = NULL;
     int pid = (int)process->id.pid;
 
     if (pid == 1 || boundaries_contain(rules->boundaries, process->comm)) {
@@ -70,10 +74,12 @@ static gboolean check_process(LocalRules *rules, const ProcessInfo *process, GEr
                     pid, process->comm);
         return FALSE;
     }
-    if (!process_descends_from(rules->processes, getpid(), &process->id)) {
+    /* The daemon believes who speaks for a session of which it is not from the parents alone. */
+    parent = local_rules_resolve(rules, process->ppid);
+    if (parent != own && !process_descends_from(rules->processes, getpid(), &process->id)) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
-                    "process %d (%s) is not above this command; run leasefs acquire from a process "
-                    "that it started",
+                    "process %d (%s) was not started by this command's session; run leasefs "
+                    "acquire from a process that it started",
                     pid, process->comm);
         return FALSE;
     }
@@ -110,17 +116,20 @@ static gboolean register_process(Narrowing *narrowing, const char *name, pid_t p
     if (!local_rules_read_process(rules, pid, &process, error) ||
         !check_process(rules, &process, error))
         return FALSE;
+    narrowing->root = process.id;
+    narrowing->is_above = process_descends_from(rules->processes, getpid(), &process.id);
     narrowing->file = registration_file_create(rules->sessions_fd, name, &process.id, &rules->host,
                                                FALSE, rules->processes, error);
     return narrowing->file != NULL;
 }
 
-gboolean narrow_session(const Client *client, const char *name, pid_t pid,
+gboolean narrow_session(const Client *client, const char *name, pid_t pid, LeaseClaim *claim,
                         Narrowing **narrowing_out, GError **error)
 {
     g_autoptr(Narrowing) narrowing = g_new0(Narrowing, 1);
     g_autoptr(MountStatus) status = client_status(client, NULL, error);
     g_autoptr(Session) own = NULL;
+    gboolean seen;
 
     if (status == NULL)
         return FALSE;
@@ -141,7 +150,13 @@ gboolean narrow_session(const Client *client, const char *name, pid_t pid,
     narrowing->file_name = g_strconcat(name, ".json", NULL);
     if (!register_process(narrowing, name, pid != 0 ? pid : getppid(), error))
         return FALSE;
-    if (!check_seen(client, name, narrowing->rules->sessions_path, error)) {
+    if (!narrowing->is_above) {
+        *claim = (LeaseClaim){.session = name, .pid = pid, .ttl_ms = claim->ttl_ms};
+        seen = session_mount_tell(client, narrowing->rules->sessions_path, error);
+    } else {
+        seen = check_seen(client, name, narrowing->rules->sessions_path, error);
+    }
+    if (!seen) {
         narrowing_undo(narrowing, client);
         return FALSE;
     }

@@ -98,6 +98,25 @@ check 'an unnamed session writes, starts an agent, and is not in its way' \
     exits_with 0 "cd $workspace && setsid -w bash -c 'touch mine && $LEASEFS run --name agent -- touch yours'"
 check 'the lease is free at the end' until_true is_free
 
+# acquire for a process beside the command.
+sibling='cd "$workspace" && { sleep 100 & }; p=$!; "$LEASEFS" acquire --session helper --pid $p'
+export workspace LEASEFS
+check 'acquire for a process beside the command' exits_with 0 "$sibling; r=\$?; \
+    h=\$(getfattr --only-values -n user.leasefs.holder .); kill \$p; [ \$r-\$h = 0-helper ]"
+check 'it is free when that process ends' until_true is_free
+check 'alice writes meanwhile' works alice 'echo x >file'
+check 'acquire for it is refused' exits_with 75 "$sibling; r=\$?; kill \$p; exit \$r"
+is_queued() { "$LEASEFS" status --json "$workspace" | tr -d ' \n' | grep -q '"queue":\[{'; }
+exits_with 0 "$sibling --wait=20s; r=\$?; \
+    h=\$(getfattr --only-values -n user.leasefs.holder .); kill \$p; [ \$r-\$h = 0-helper ]" &
+waiting=$!
+check 'it can wait' until_true is_queued
+check 'alice gives it back' release alice
+check 'and it has it' wait "$waiting"
+check 'a process of another session cannot be named' \
+    exits_with 1 "$LEASEFS acquire --session thief --pid $pid_alice $workspace"
+check 'free again' until_true is_free
+
 # Ends.
 check 'carol writes' as_carol 'echo five >file'
 check 'and holds it' holder_is carol

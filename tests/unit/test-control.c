@@ -52,12 +52,13 @@ static void every_verb_is_understood(void **state)
     }
 }
 
-static void durations_are_read_in_any_order(void **state)
+static void keys_are_read_in_any_order(void **state)
 {
     g_auto(ControlMessage) message = {0};
 
     (void)state;
-    assert_true(parse("wait for_ms=0 ttl_ms=31536000000", &message));
+    assert_true(parse("wait for_ms=0 pid=2147483647 ttl_ms=31536000000", &message));
+    assert_int_equal(message.pid, G_MAXINT32);
     assert_int_equal(message.ttl_ms, G_GINT64_CONSTANT(31536000000));
     assert_int_equal(message.for_ms, 0);
     assert_null(message.dir);
@@ -116,7 +117,11 @@ static void garbage_is_refused(void **state)
         "acquire for_ms=1",
         "acquire reason=because",
         "wait for_ms=-1",
-        "wait pid=1",
+        "wait pid=0",
+        "wait pid=-1",
+        "acquire pid=2147483648",
+        "refresh pid=1",
+        "release pid=1",
         "wait dir=/x",
         "release ttl_ms=1",
         "unwait for_ms=1",
@@ -174,7 +179,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_verb_is_understood),
-        cmocka_unit_test(durations_are_read_in_any_order),
+        cmocka_unit_test(keys_are_read_in_any_order),
         cmocka_unit_test(directory_runs_to_the_end_of_the_text),
         cmocka_unit_test(text_without_a_terminator_is_read_by_its_size),
         cmocka_unit_test(garbage_is_refused),
