@@ -118,6 +118,15 @@ static gboolean resolve_directory(const char *what, const char *path, char **res
     return TRUE;
 }
 
+/* fusermount3 asks for it too, but only after the state directory was written to. */
+static gboolean check_write_access(const char *mountpoint, GError **error)
+{
+    if (geteuid() == 0 || access(mountpoint, W_OK) == 0)
+        return TRUE;
+    return fail(error, "cannot mount on %s: %s; only who may write to a directory can mount on it",
+                mountpoint, g_strerror(errno));
+}
+
 static gboolean check_device(GError **error)
 {
     autofd fd = -1;
@@ -194,7 +203,8 @@ gboolean mount_place_find(MountPlace *place, const char *workspace, const char *
         g_set_error_literal(error, MOUNT_ERROR, MOUNT_ERROR_BUSY, why->message);
         return FALSE;
     }
-    return check_device(error) && open_root(place, error);
+    return check_device(error) && check_write_access(place->mountpoint, error) &&
+           open_root(place, error);
 }
 
 void mount_place_clear(MountPlace *place)

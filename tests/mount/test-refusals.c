@@ -215,16 +215,16 @@ static void missing_device_is_named(void **state)
 static void user_without_permission_is_told(void **state)
 {
     Scene *scene = *state;
+    g_autofree char *own = g_build_filename(scene->dir, "own", NULL);
     int status;
     pid_t pid;
 
+    g_mkdir(own, 0755);
     assert_int_equal(chmod(scene->dir, 0755), 0);
     pid = fork();
     if (pid == 0) {
-        g_autofree char *own = g_build_filename(scene->dir, "own", NULL);
         g_autofree char *output = NULL;
 
-        g_mkdir(own, 0755);
         if (!enter_own_dev(TRUE) || chown(own, 65534, 65534) != 0 || setgid(65534) != 0 ||
             setuid(65534) != 0)
             _exit(101);
@@ -239,6 +239,7 @@ static void user_without_permission_is_told(void **state)
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 0);
     expect_nothing_left(scene);
+    assert_int_equal(g_rmdir(own), 0); /* not even a lock file */
 }
 
 static void refused_second_mount_leaves_the_first_as_it_was(void **state)
