@@ -8,7 +8,7 @@
  *   acquire [ttl_ms=N] [pid=N]  takes the lease; EROFS where another holds it. pid: not for the
  *                               caller's session but for the registered one of this root, which was
  *                               taken out of the caller's; EPERM where it was not
- *   wait [ttl_ms=N] [for_ms=N]  as acquire (pid=N too), else joins the queue as the calling process:
+ *   wait [ttl_ms=N] [for_ms=N]  as acquire, pid=N too; else joins the queue as the calling process:
  *                               EINPROGRESS where queued (poll `holder` until it is the caller's
  *                               session; the place is lost when the process dies or for_ms is over)
  *   unwait                      leaves the queue

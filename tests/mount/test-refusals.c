@@ -212,15 +212,28 @@ static void missing_device_is_named(void **state)
     expect_nothing_left(scene);
 }
 
+/* The build's directory may be closed to other users. */
+static gboolean copy_command(const char *to)
+{
+    g_autofree char *program = NULL;
+    gsize size;
+
+    return g_file_get_contents(g_getenv("LEASEFS"), &program, &size, NULL) &&
+           g_file_set_contents_full(to, program, (gssize)size, G_FILE_SET_CONTENTS_NONE, 0755,
+                                    NULL);
+}
+
 static void user_without_permission_is_told(void **state)
 {
     Scene *scene = *state;
     g_autofree char *own = g_build_filename(scene->dir, "own", NULL);
+    g_autofree char *program = g_build_filename(scene->dir, "leasefs", NULL);
     int status;
     pid_t pid;
 
     g_mkdir(own, 0755);
     assert_int_equal(chmod(scene->dir, 0755), 0);
+    assert_true(copy_command(program));
     pid = fork();
     if (pid == 0) {
         g_autofree char *output = NULL;
@@ -229,6 +242,7 @@ static void user_without_permission_is_told(void **state)
             setuid(65534) != 0)
             _exit(101);
         g_setenv("LEASEFS_STATE_DIR", own, TRUE);
+        g_setenv("LEASEFS", program, TRUE);
         if (scene_command(scene, &output, "mount", scene->backing, NULL) != 1)
             _exit(102);
         if (!output || !strstr(output, scene->backing))
