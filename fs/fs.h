@@ -35,6 +35,7 @@ typedef struct Fs {
     gboolean in_place;
     gboolean as_root;
     gboolean kernel_checks; /* default_permissions: others than the daemon's user are let in */
+    gboolean masks;         /* the kernel leaves the umask to the daemon */
     uid_t uid;
     gid_t gid;
 

@@ -101,6 +101,7 @@ static void choose_features(Fs *fs, struct fuse_conn_info *conn)
     }
     if (fs->kernel_checks)
         fuse_set_feature_flag(conn, FUSE_CAP_POSIX_ACL);
+    fs->masks = creds_can_mask() && fuse_set_feature_flag(conn, FUSE_CAP_DONT_MASK);
     conn->no_interrupt = 1;
 }
 

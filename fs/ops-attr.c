@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ops.h"
+#include "util.h"
 #include "warden.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -62,15 +63,15 @@ static int change_owner(int fd, const struct stat *attr, int to_set)
     return fchownat(fd, "", uid, gid, AT_EMPTY_PATH) == 0 ? 0 : -errno;
 }
 
-static int change_size(fuse_req_t req, Fs *fs, const NodePath *path, off_t size, int to_set,
+static int change_size(fuse_req_t req, Fs *fs, const NodePath *path, off_t size,
                        const struct fuse_file_info *fi)
 {
-    int r = fi ? ftruncate(handle_of(fi->fh)->fd, size) : truncate(path->text, size);
+    autofd opened_fd = fi ? -1 : open(path->text, O_WRONLY | O_CLOEXEC);
+    int fd = fi ? handle_of(fi->fh)->fd : opened_fd;
 
-    if (r != 0)
+    if (fd < 0 || ftruncate(fd, size) != 0)
         return -errno;
-    if (fi && (to_set & FUSE_SET_ATTR_KILL_SUID))
-        ops_clear_suid(req, fs, handle_of(fi->fh)->fd);
+    creds_clear_suid(req, fs, fd);
     return 0;
 }
 
@@ -110,7 +111,7 @@ static int set_attributes(fuse_req_t req, Fs *fs, const Change *change, Node *no
     if (r == 0 && (to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)))
         r = change_owner(fd.fd, attr, to_set);
     if (r == 0 && (to_set & FUSE_SET_ATTR_SIZE))
-        r = change_size(req, fs, &path, attr->st_size, to_set, fi);
+        r = change_size(req, fs, &path, attr->st_size, fi);
     if (r == 0 && (to_set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME |
                              FUSE_SET_ATTR_MTIME_NOW)))
         r = change_times(fd.fd, attr, to_set);

@@ -69,23 +69,6 @@ static void op_read(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, size_t size, o
         fuse_reply_buf(req, bytes, (size_t)n);
 }
 
-void ops_clear_suid(fuse_req_t req, Fs *fs, int fd)
-{
-    struct stat st;
-
-    if (!fs->as_root || fuse_req_ctx(req)->uid == 0 || fstat(fd, &st) != 0)
-        return;
-    if ((st.st_mode & S_ISUID) || (st.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP)) {
-        mode_t keep = st.st_mode & 07777 & ~(mode_t)S_ISUID;
-
-        if (st.st_mode & S_IXGRP)
-            keep &= ~(mode_t)S_ISGID;
-        /* best effort, as in the kernel: the write stands already */
-        if (fchmod(fd, keep) != 0)
-            g_debug("cannot clear suid after a write: %s", g_strerror(errno));
-    }
-}
-
 /* All of it, or what fitted before an error. */
 static ssize_t write_fully(const Change *change, int fd, const char *bytes, size_t size, off_t off,
                            int flags)
@@ -123,7 +106,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, const char *b
 
         n = write_fully(&change, handle->fd, bytes, size, off, append ? RWF_APPEND : 0);
         if (n > 0 && !fi->writepage)
-            ops_clear_suid(req, fs, handle->fd);
+            creds_clear_suid(req, fs, handle->fd);
         guard_end(fs->guard, &change, n);
     }
     /* The refused page still stands in the cache: readers shall see what the file holds. */
@@ -163,7 +146,7 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, int mode,
     if (r == 0) {
         r = allocate(&change, handle->fd, mode, offset, length);
         if (r == 0)
-            ops_clear_suid(req, fs, handle->fd);
+            creds_clear_suid(req, fs, handle->fd);
         guard_end(fs->guard, &change, r);
     }
     fuse_reply_err(req, -r);
@@ -194,7 +177,7 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t from G_GNUC_UNUSED, of
         n = copy_range(&change, handle_of(from_fi->fh)->fd, from_off, target->fd, to_off, size,
                        flags);
         if (n > 0)
-            ops_clear_suid(req, fs, target->fd);
+            creds_clear_suid(req, fs, target->fd);
         guard_end(fs->guard, &change, n);
     }
     if (n < 0)

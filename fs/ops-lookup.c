@@ -2,7 +2,6 @@
 #include "ops.h"
 #include <errno.h>
 #include <limits.h>
-#include <sys/fsuid.h>
 
 void ops_fill_entry(Fs *fs, Node *node, const struct stat *st, struct fuse_entry_param *entry_out)
 {
@@ -28,28 +27,6 @@ void ops_reply_entry(fuse_req_t req, Fs *fs, int r, Node *node, const struct sta
     ops_fill_entry(fs, node, st, &entry);
     if (fuse_reply_entry(req, &entry) != 0)
         node_forget(fs->nodes, node, 1);
-}
-
-/* setfsuid(2) and setfsgid(2) are per thread, and leaving uid 0 drops the capabilities that would
- * override permissions. They report no error: the old value comes back either way. */
-Creds creds_become(fuse_req_t req, Fs *fs)
-{
-    const struct fuse_ctx *ctx = fuse_req_ctx(req);
-
-    if (!fs->as_root || (ctx->uid == 0 && ctx->gid == 0))
-        return (Creds){.switched = FALSE};
-    setfsgid(ctx->gid);
-    setfsuid(ctx->uid);
-    return (Creds){.switched = TRUE};
-}
-
-void creds_restore(Creds *creds)
-{
-    if (!creds->switched)
-        return;
-    setfsuid(0);
-    setfsgid(0);
-    creds->switched = FALSE;
 }
 
 static void reply_negative(fuse_req_t req, Fs *fs)

@@ -45,7 +45,8 @@ static Handle *new_handle(Fs *fs, Node *node, int fd, int flags, PathClass path_
     return handle_new(fs->nodes, fs->open_files, node, fd, flags, path_class, session);
 }
 
-static int open_truncating(Fs *fs, const Change *change, Node *node, int flags, Handle **handle_out)
+static int open_truncating(fuse_req_t req, Fs *fs, const Change *change, Node *node, int flags,
+                           Handle **handle_out)
 {
     int fd;
 
@@ -53,6 +54,7 @@ static int open_truncating(Fs *fs, const Change *change, Node *node, int flags, 
     fd = open_node(fs, node, flags);
     if (fd < 0)
         return fd;
+    creds_clear_suid(req, fs, fd);
     *handle_out = new_handle(fs, node, fd, flags, change->path_class, change->session);
     return 0;
 }
@@ -87,7 +89,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     if (fi->flags & O_TRUNC) {
         r = guard_begin_node(fs->guard, &caller, node, TRUE, &change);
         if (r == 0) {
-            r = open_truncating(fs, &change, node, fi->flags, &handle);
+            r = open_truncating(req, fs, &change, node, fi->flags, &handle);
             guard_end(fs->guard, &change, r);
         }
     } else {
@@ -140,7 +142,7 @@ static int create_file(fuse_req_t req, Fs *fs, const Change *change, Node *paren
     if (r != 0)
         return r;
     {
-        g_auto(Creds) creds G_GNUC_UNUSED = creds_become(req, fs);
+        g_auto(Creds) creds G_GNUC_UNUSED = creds_become(req, fs, S_IFREG | mode);
 
         fd = openat(parent_fd.fd, name,
                     backing_flags(flags) | O_CREAT | (flags & O_EXCL) | O_NOFOLLOW, mode);
@@ -160,7 +162,7 @@ static int create_nameless(fuse_req_t req, Fs *fs, const Change *change, Node *p
     if (r != 0)
         return r;
     {
-        g_auto(Creds) creds G_GNUC_UNUSED = creds_become(req, fs);
+        g_auto(Creds) creds G_GNUC_UNUSED = creds_become(req, fs, S_IFREG | mode);
 
         fd = openat(parent_fd.fd, ".", backing_flags(flags) | O_TMPFILE | (flags & O_EXCL), mode);
         r = fd < 0 ? -errno : 0;

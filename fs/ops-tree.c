@@ -35,7 +35,7 @@ static int make_child(fuse_req_t req, Fs *fs, const Change *change, Node *parent
     if (r != 0)
         return r;
     {
-        g_auto(Creds) creds G_GNUC_UNUSED = creds_become(req, fs);
+        g_auto(Creds) creds G_GNUC_UNUSED = creds_become(req, fs, making->mode);
 
         r = make_at(fd.fd, name, making);
     }

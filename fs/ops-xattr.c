@@ -143,7 +143,7 @@ static void set_own(fuse_req_t req, Fs *fs, const char *name, const char *value,
         fuse_reply_err(req, -control_run(fs, &caller, fuse_req_ctx(req)->uid, &message));
 }
 
-static int change_xattr(Fs *fs, const Change *change, Node *node, const char *name,
+static int change_xattr(fuse_req_t req, Fs *fs, const Change *change, Node *node, const char *name,
                         const char *value, size_t size, int flags)
 {
     g_auto(NodeFd) fd = NODE_FD_INIT;
@@ -155,7 +155,11 @@ static int change_xattr(Fs *fs, const Change *change, Node *node, const char *na
     if (r != 0)
         return r;
     r = value ? setxattr(path.text, name, value, size, flags) : removexattr(path.text, name);
-    return r == 0 ? 0 : -errno;
+    if (r != 0)
+        return -errno;
+    if (value && strcmp(name, "system.posix_acl_access") == 0)
+        r = creds_clear_sgid_of_stranger(req, fs, path.text);
+    return r;
 }
 
 static void guarded_change(fuse_req_t req, Fs *fs, Node *node, const char *name, const char *value,
@@ -167,7 +171,7 @@ static void guarded_change(fuse_req_t req, Fs *fs, Node *node, const char *name,
 
     r = guard_begin_node(fs->guard, &caller, node, FALSE, &change);
     if (r == 0) {
-        r = change_xattr(fs, &change, node, name, value, size, flags);
+        r = change_xattr(req, fs, &change, node, name, value, size, flags);
         guard_end(fs->guard, &change, r);
     }
     fuse_reply_err(req, -r);

@@ -5,6 +5,7 @@
  * Thread safety: operations run in any of libfuse's workers; each replies exactly once and waits
  * for nothing but the backing filesystem.
  */
+#include "creds.h"
 #include "fs.h"
 
 /* Each family puts its operations into the table. */
@@ -26,19 +27,6 @@ static inline Caller caller_of(fuse_req_t req)
 void ops_fill_entry(Fs *fs, Node *node, const struct stat *st, struct fuse_entry_param *entry_out);
 /* Replies with a looked-up node, or an error; undoes the lookup where the reply does not arrive. */
 void ops_reply_entry(fuse_req_t req, Fs *fs, int r, Node *node, const struct stat *st);
-
-/* The caller's user and group for what it creates, where the daemon is root and the caller is not.
- * Per thread; restored on every path by the cleanup. */
-typedef struct Creds {
-    gboolean switched;
-} Creds;
-Creds creds_become(fuse_req_t req, Fs *fs);
-void creds_restore(Creds *creds);
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Creds, creds_restore)
-
-/* Clears suid and sgid as the kernel would for a writer without CAP_FSETID, which the daemon has
- * where it is root. */
-void ops_clear_suid(fuse_req_t req, Fs *fs, int fd);
 
 /* A directory's open handle, for the ioctls that come through it. */
 int dir_handle_fd(uint64_t fh);

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A daemon that is root creates files for others, and each has to come out as if its caller had
+ * made it on the disk.
+ *
+ * Owner and group: setfsuid(2) and setfsgid(2) are per thread, and the backing filesystem applies
+ * setgid directories by itself. Leaving uid 0 takes the capabilities that override permissions from
+ * the thread. They are put back at once, because the daemon does not know the caller's
+ * supplementary groups and would refuse what those allow, while the kernel has checked all of it
+ * before the request was sent (default_permissions). Going back to uid 0 puts back the rest. The
+ * groups are asked for only where they decide: sgid of a file in a setgid directory.
+ *
+ * Mode: a directory with a default ACL ignores the umask, and only the backing filesystem knows
+ * whether there is one. So the kernel is told not to mask, and the umask is set around the call.
+ * It is shared by all threads of a process, unless unshare(2) gives a thread a copy of its own:
+ * each worker does so at its first creation. Elsewhere it stays 0.
+ */
+#include "creds.h"
+#include "util.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/fsuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define CAP_WORDS _LINUX_CAPABILITY_U32S_3
+
+/* Overriding permissions, owning everything, and device files. Not CAP_FSETID: whether sgid stays
+ * is decided by the caller's groups. All are below 32. */
+static const guint32 kept_caps =
+    1u << CAP_DAC_OVERRIDE | 1u << CAP_DAC_READ_SEARCH | 1u << CAP_FOWNER | 1u << CAP_MKNOD;
+
+static _Thread_local gboolean has_own_umask;
+
+static gboolean take_own_umask(void)
+{
+    if (!has_own_umask)
+        has_own_umask = unshare(CLONE_FS) == 0;
+    return has_own_umask;
+}
+
+gboolean creds_can_mask(void)
+{
+    return take_own_umask();
+}
+
+/* Failing leaves less than there was, and the call that follows tells. */
+static void put_back_caps(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct caps[CAP_WORDS];
+
+    if (syscall(SYS_capget, &header, caps) != 0)
+        return;
+    caps[0].effective |= kept_caps & caps[0].permitted;
+    (void)syscall(SYS_capset, &header, caps);
+}
+
+/* The caller's supplementary groups: proc_pid_status(5), `Groups:` and the ids, separated by
+ * blanks. Owned; empty where the caller cannot be read. */
+static GArray *read_groups(fuse_req_t req)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/status", (int)fuse_req_ctx(req)->pid);
+    GArray *groups = g_array_new(FALSE, FALSE, sizeof(gid_t));
+    g_autofree char *status = NULL;
+    const char *at = NULL;
+
+    if (g_file_get_contents(path, &status, NULL, NULL))
+        at = strstr(status, "\nGroups:");
+    if (!at)
+        return groups;
+    at += strlen("\nGroups:");
+    for (const char *end = at + strcspn(at, "\n"); at < end;) {
+        char *rest;
+        gid_t id = (gid_t)g_ascii_strtoull(at, &rest, 10);
+
+        if (rest == at || rest > end)
+            break;
+        g_array_append_val(groups, id);
+        at = rest;
+    }
+    return groups;
+}
+
+static gboolean in_group(fuse_req_t req, gid_t gid)
+{
+    g_autoptr(GArray) groups = NULL;
+
+    if (fuse_req_ctx(req)->gid == gid)
+        return TRUE;
+    groups = read_groups(req);
+    for (guint i = 0; i < groups->len; i++) {
+        if (g_array_index(groups, gid_t, i) == gid)
+            return TRUE;
+    }
+    return FALSE;
+}
+
+/* glibc's setgroups(3) sets those of every thread. */
+static gboolean set_own_groups(const GArray *groups)
+{
+    return syscall(SYS_setgroups, groups->len, groups->data) == 0;
+}
+
+/* Returns those that were there before, owned; NULL where nothing was changed. */
+static GArray *take_callers_groups(fuse_req_t req)
+{
+    g_autoptr(GArray) callers = read_groups(req);
+    g_autoptr(GArray) own = g_array_new(FALSE, FALSE, sizeof(gid_t));
+    int n = getgroups(0, NULL);
+
+    if (n < 0)
+        return NULL;
+    g_array_set_size(own, (guint)n);
+    if (getgroups(n, (gid_t *)(gpointer)own->data) != n || !set_own_groups(callers))
+        return NULL;
+    return g_steal_pointer(&own);
+}
+
+Creds creds_become(fuse_req_t req, Fs *fs, mode_t mode)
+{
+    const struct fuse_ctx *ctx = fuse_req_ctx(req);
+    Creds creds = {0};
+
+    if (fs->masks && ctx->umask != 0 && take_own_umask()) {
+        umask(ctx->umask);
+        creds.masked = TRUE;
+    }
+    if (!fs->as_root)
+        return creds;
+    /* They report no error: the old value comes back either way. */
+    if (ctx->gid != fs->gid) {
+        setfsgid(ctx->gid);
+        creds.switched_gid = TRUE;
+    }
+    if (ctx->uid != 0) {
+        if (S_ISREG(mode) && (mode & S_ISGID))
+            creds.groups = take_callers_groups(req);
+        setfsuid(ctx->uid);
+        put_back_caps();
+        creds.switched_uid = TRUE;
+    }
+    return creds;
+}
+
+void creds_restore(Creds *creds)
+{
+    if (creds->masked)
+        umask(0);
+    if (creds->switched_uid)
+        setfsuid(geteuid());
+    if (creds->switched_gid)
+        setfsgid(getegid());
+    if (creds->groups)
+        set_own_groups(creds->groups);
+    g_clear_pointer(&creds->groups, g_array_unref);
+    *creds = (Creds){0};
+}
+
+void creds_clear_suid(fuse_req_t req, Fs *fs, int fd)
+{
+    struct stat st;
+    mode_t drop;
+
+    if (!fs->as_root || fuse_req_ctx(req)->uid == 0 || fstat(fd, &st) != 0)
+        return;
+    drop = st.st_mode & (S_ISUID | S_ISGID);
+    if (!S_ISREG(st.st_mode) || drop == 0)
+        return;
+    if (drop & S_ISGID && !(st.st_mode & S_IXGRP) && in_group(req, st.st_gid))
+        drop &= ~(mode_t)S_ISGID;
+    if (drop != 0 && fchmod(fd, st.st_mode & 07777 & ~drop) != 0)
+        g_debug("cannot clear suid after a write: %s", g_strerror(errno));
+}
+
+int creds_clear_sgid_of_stranger(fuse_req_t req, Fs *fs, const char *path)
+{
+    struct stat st;
+
+    if (!fs->as_root || fuse_req_ctx(req)->uid == 0)
+        return 0;
+    if (stat(path, &st) != 0)
+        return -errno;
+    if (!(st.st_mode & S_ISGID) || in_group(req, st.st_gid))
+        return 0;
+    return chmod(path, st.st_mode & 07777 & ~(mode_t)S_ISGID) == 0 ? 0 : -errno;
+}

@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Other users on a root's mount (allow_other): what they create is theirs as on the disk, what they
+ * may not do they may not do here, and suid and sgid go when they write. Each case does the same in
+ * a directory below and in the mount, and compares.
+ */
+#include "scene.h"
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+#include <glib/gstdio.h>
+#include <cmocka.h>
+
+#define USER     1234
+#define GROUP    1234
+#define TEAM     2345 /* a supplementary group of USER */
+#define STRANGER 4321
+
+typedef struct Stage {
+    Scene *scene;
+    Agent *alice;
+} Stage;
+
+static int set_up(void **state)
+{
+    Stage *stage = g_new0(Stage, 1);
+
+    stage->scene = scene_new(FALSE);
+    stage->alice = scene_add_agent(stage->scene);
+    *state = stage;
+    if (chmod(stage->scene->dir, 0755) != 0 || chmod(stage->scene->backing, 0777) != 0)
+        return -1;
+    return scene_mount(stage->scene, "allow_other,suid,dev,ttl=1h") ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    Stage *stage = *state;
+    gboolean well = scene_free(stage->scene);
+
+    g_free(stage);
+    return well ? 0 : -1;
+}
+
+/* --- what is done, in the working directory ----------------------------------------------------
+ */
+
+typedef int (*Deed)(void);
+
+static int done(int r)
+{
+    return r >= 0 ? 0 : -errno;
+}
+
+static int create(const char *name, mode_t mode)
+{
+    int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+
+    return fd >= 0 ? done(close(fd)) : -errno;
+}
+
+static int deed_create(void)
+{
+    return create("new", 0666);
+}
+
+static int deed_create_with_umask(void)
+{
+    umask(027);
+    return create("new", 0777);
+}
+
+static int deed_mkdir(void)
+{
+    return done(mkdir("new", 0777));
+}
+
+static int deed_create_in_team(void)
+{
+    return create("team/new", 0666);
+}
+
+static int deed_mkdir_in_team(void)
+{
+    return done(mkdir("team/new", 0777));
+}
+
+static int deed_create_sgid_in_team(void)
+{
+    return create("team/new", 02777);
+}
+
+static int deed_mkdir_in_acl(void)
+{
+    umask(077);
+    return done(mkdir("acl/new", 0777));
+}
+
+static int deed_create_in_acl(void)
+{
+    umask(077);
+    return create("acl/new", 0666);
+}
+
+static int deed_mknod_in_acl(void)
+{
+    umask(077);
+    return done(mkfifo("acl/new", 0666));
+}
+
+static int deed_tmpfile_in_acl(void)
+{
+    g_autofree char *path = NULL;
+    int fd, r;
+
+    umask(077);
+    fd = open("acl", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return -errno;
+    path = g_strdup_printf("/proc/self/fd/%d", fd);
+    r = done(linkat(AT_FDCWD, path, AT_FDCWD, "acl/new", AT_SYMLINK_FOLLOW));
+    close(fd);
+    return r;
+}
+
+static int deed_symlink(void)
+{
+    return done(symlink("target", "new"));
+}
+
+static int deed_create_in_roots(void)
+{
+    return create("roots/new", 0666);
+}
+
+static int deed_remove_from_sticky(void)
+{
+    return done(unlink("sticky/roots"));
+}
+
+static int deed_read_secret(void)
+{
+    return done(open("secret", O_RDONLY | O_CLOEXEC));
+}
+
+static int deed_chmod_anothers(void)
+{
+    return done(chmod("suid", 0777));
+}
+
+static int deed_mknod_device(void)
+{
+    return done(mknod("new", S_IFCHR | 0666, makedev(1, 3)));
+}
+
+static int write_to(const char *name, int flags)
+{
+    int fd = open(name, flags | O_WRONLY | O_CLOEXEC);
+    int r;
+
+    if (fd < 0)
+        return -errno;
+    r = flags & O_TRUNC ? 0 : done((int)write(fd, "x", 1));
+    close(fd);
+    return r;
+}
+
+static int deed_write_suid(void)
+{
+    return write_to("suid", 0);
+}
+
+static int deed_write_sgid(void)
+{
+    return write_to("sgid", O_APPEND);
+}
+
+static int deed_open_truncating_suid(void)
+{
+    return write_to("suid", O_TRUNC);
+}
+
+static int deed_truncate_suid(void)
+{
+    return done(truncate("suid", 0));
+}
+
+static int deed_fallocate_suid(void)
+{
+    int fd = open("suid", O_WRONLY | O_CLOEXEC);
+    int r = fd >= 0 ? done(fallocate(fd, 0, 0, 8192)) : -errno;
+
+    close(fd);
+    return r;
+}
+
+static int deed_chown_own(void)
+{
+    return done(chown("own", (uid_t)-1, TEAM));
+}
+
+static int deed_chown_own_to_strangers_group(void)
+{
+    return done(chown("own", (uid_t)-1, STRANGER));
+}
+
+static int deed_chmod_own_sgid(void)
+{
+    return done(chmod("anothers-group", 02755));
+}
+
+/* acl(5) in the form of linux/posix_acl_xattr.h: a version, then tag, permissions and id. */
+static int set_acl(const char *path, const char *name, const guint16 (*entries)[2], guint count)
+{
+    struct {
+        guint32 version;
+        struct {
+            guint16 tag, perm;
+            guint32 id;
+        } entries[4];
+    } acl = {.version = htole32(2)};
+
+    for (guint i = 0; i < count; i++) {
+        acl.entries[i].tag = htole16(entries[i][0]);
+        acl.entries[i].perm = htole16(entries[i][1]);
+        acl.entries[i].id = G_MAXUINT32;
+    }
+    return done(setxattr(path, name, &acl, sizeof acl.version + count * sizeof acl.entries[0], 0));
+}
+
+static const guint16 open_to_group[][2] = {{1, 7}, {4, 7}, {0x20, 0}};
+
+static int deed_acl_on_sgid(void)
+{
+    return set_acl("anothers-group-sgid", "system.posix_acl_access", open_to_group, 3);
+}
+
+static const struct {
+    const char *name;
+    Deed deed;
+    const char *made; /* what to look at afterwards */
+} deeds[] = {
+    {"create", deed_create, "new"},
+    {"create with an umask", deed_create_with_umask, "new"},
+    {"mkdir", deed_mkdir, "new"},
+    {"symlink", deed_symlink, "new"},
+    {"create by a supplementary group in a setgid directory", deed_create_in_team, "team/new"},
+    {"mkdir there", deed_mkdir_in_team, "team/new"},
+    {"create with sgid there", deed_create_sgid_in_team, "team/new"},
+    {"mkdir under a default ACL", deed_mkdir_in_acl, "acl/new"},
+    {"create under a default ACL", deed_create_in_acl, "acl/new"},
+    {"mkfifo under a default ACL", deed_mknod_in_acl, "acl/new"},
+    {"O_TMPFILE under a default ACL", deed_tmpfile_in_acl, "acl/new"},
+    {"create in another's directory", deed_create_in_roots, "roots/new"},
+    {"unlink in a sticky directory", deed_remove_from_sticky, "sticky/roots"},
+    {"read another's file", deed_read_secret, "secret"},
+    {"chmod of another's file", deed_chmod_anothers, "suid"},
+    {"mknod of a device", deed_mknod_device, "new"},
+    {"write to a suid file", deed_write_suid, "suid"},
+    {"append to a sgid file", deed_write_sgid, "sgid"},
+    {"open a suid file with O_TRUNC", deed_open_truncating_suid, "suid"},
+    {"truncate a suid file", deed_truncate_suid, "suid"},
+    {"fallocate a suid file", deed_fallocate_suid, "suid"},
+    {"chown to an own group", deed_chown_own, "own"},
+    {"chown to a stranger's group", deed_chown_own_to_strangers_group, "own"},
+    {"chmod g+s where the group is another's", deed_chmod_own_sgid, "anothers-group"},
+    {"an ACL on a sgid file whose group is another's", deed_acl_on_sgid, "anothers-group-sgid"},
+};
+
+/* --- the same below and in the mount -----------------------------------------------------------
+ */
+
+static int make_file(const char *name, uid_t uid, gid_t gid, mode_t mode)
+{
+    int fd = open(name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+    if (fd < 0 || write(fd, "content", 7) != 7 || fchown(fd, uid, gid) != 0 ||
+        fchmod(fd, mode) != 0)
+        return -errno;
+    return done(close(fd));
+}
+
+/* Enters a directory of its own, with all that the deeds need, made by root. */
+static int prepare(const char *name)
+{
+    umask(0);
+    if (mkdir(name, 0777) != 0 || chdir(name) != 0 || mkdir("team", 02770) != 0 ||
+        chown("team", 0, TEAM) != 0 || chmod("team", 02770) != 0 || mkdir("acl", 0777) != 0 ||
+        mkdir("roots", 0755) != 0 || mkdir("sticky", 01777) != 0)
+        return -errno;
+    if (make_file("sticky/roots", 0, 0, 0666) != 0 || make_file("secret", 0, 0, 0600) != 0 ||
+        make_file("suid", 0, 0, 04777) != 0 || make_file("sgid", 0, 0, 02777) != 0 ||
+        make_file("own", USER, GROUP, 06755) != 0 ||
+        make_file("anothers-group", USER, STRANGER, 0755) != 0 ||
+        make_file("anothers-group-sgid", USER, STRANGER, 02755) != 0)
+        return -EIO;
+    return set_acl("acl", "system.posix_acl_default", open_to_group, 3);
+}
+
+static int become_user(void)
+{
+    const gid_t groups[] = {TEAM};
+
+    if (setgroups(1, groups) != 0 || setgid(GROUP) != 0 || setuid(USER) != 0)
+        return -errno;
+    return 0;
+}
+
+/* What came of a deed, in words: two are the same exactly if the deeds were. */
+static char *describe(int result, const char *path)
+{
+    struct stat st;
+
+    if (lstat(path, &st) != 0)
+        return g_strdup_printf("%s; %s: %s", g_strerror(-result), path, g_strerror(errno));
+    return g_strdup_printf("%s; %s: mode %o, uid %d, gid %d, size %d", g_strerror(-result), path,
+                           (guint)st.st_mode, (int)st.st_uid, (int)st.st_gid,
+                           S_ISDIR(st.st_mode) ? 0 : (int)st.st_size);
+}
+
+static int perform(guint i, const char *directory, const char *report)
+{
+    g_autofree char *text = NULL;
+    int status, r = prepare(directory);
+    pid_t pid;
+
+    if (r != 0)
+        return r;
+    pid = fork();
+    if (pid == 0) {
+        r = become_user();
+        _exit(r == 0 ? -deeds[i].deed() : 200);
+    }
+    if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status) ||
+        WEXITSTATUS(status) == 200)
+        return -ECHILD;
+    text = describe(-WEXITSTATUS(status), deeds[i].made);
+    return g_file_set_contents(report, text, -1, NULL) ? 0 : -EIO;
+}
+
+/* "INDEX DIRECTORY REPORT"; the directory is one of the mount where it has no slash. A process of
+ * its own, for the umask and the working directory. */
+static int task_perform(void *state G_GNUC_UNUSED, const char *argument)
+{
+    g_auto(GStrv) words = g_strsplit(argument, " ", 3);
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0)
+        _exit(-perform((guint)atoi(words[0]), words[1], words[2]));
+    if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+        return -ECHILD;
+    return -WEXITSTATUS(status);
+}
+
+static char *outcome(Stage *stage, guint i, const char *directory)
+{
+    g_autofree char *report = g_build_filename(stage->scene->dir, "report", NULL);
+    g_autofree char *order = g_strdup_printf("%u %s %s", i, directory, report);
+    int r = agent_do(stage->alice, task_perform, order);
+    char *text = NULL;
+
+    if (r != 0)
+        fail_msg("%s in %s: %s", deeds[i].name, directory, g_strerror(-r));
+    g_file_get_contents(report, &text, NULL, NULL);
+    return text;
+}
+
+static void users_meet_the_rules_of_the_disk(void **state)
+{
+    Stage *stage = *state;
+    guint different = 0;
+
+    for (guint i = 0; i < G_N_ELEMENTS(deeds); i++) {
+        g_autofree char *in_mount = g_strdup_printf("case-%u", i);
+        g_autofree char *below = g_strdup_printf("%s/disk-%u", stage->scene->dir, i);
+        g_autofree char *expected = outcome(stage, i, below);
+        g_autofree char *got = outcome(stage, i, in_mount);
+
+        if (strcmp(expected, got) != 0) {
+            print_message("# %s: on the disk: %s; in the mount: %s\n", deeds[i].name, expected,
+                          got);
+            different++;
+        }
+    }
+    assert_int_equal(different, 0);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(users_meet_the_rules_of_the_disk),
+    };
+
+    return cmocka_run_group_tests_name("users", tests, NULL, NULL);
+}
