@@ -11,7 +11,9 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-#define FUSE_DEVICE "/dev/fuse"
+#define FUSE_DEVICE     "/dev/fuse"
+#define ENDING_LIMIT_MS 3000
+#define ENDING_LOOK_MS  10
 
 static gboolean fail(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
@@ -146,25 +148,56 @@ static gboolean check_device(GError **error)
     return TRUE;
 }
 
-static gboolean busy(GError **error, const char *workspace)
+/* Where the workspace is mounted already; NULL where nothing can be seen of it. Owned. */
+static char *find_mountpoint(const char *workspace)
 {
     g_autoptr(GPtrArray) mounts = leasefs_mounts_read(NULL);
 
     for (guint i = 0; mounts && i < mounts->len; i++) {
         const LeasefsMount *mount = g_ptr_array_index(mounts, i);
 
-        if (strcmp(mount->workspace, workspace) == 0) {
-            g_set_error(error, MOUNT_ERROR, MOUNT_ERROR_BUSY,
-                        "%s is mounted already on %s; use that, or end it with: leasefs umount %s",
-                        workspace, mount->mountpoint, mount->mountpoint);
-            return FALSE;
-        }
+        if (strcmp(mount->workspace, workspace) == 0)
+            return g_strdup(mount->mountpoint);
+    }
+    return NULL;
+}
+
+static gboolean busy(GError **error, const char *workspace)
+{
+    g_autofree char *mountpoint = find_mountpoint(workspace);
+
+    if (mountpoint) {
+        g_set_error(error, MOUNT_ERROR, MOUNT_ERROR_BUSY,
+                    "%s is mounted already on %s; use that, or end it with: leasefs umount %s",
+                    workspace, mountpoint, mountpoint);
+        return FALSE;
     }
     g_set_error(error, MOUNT_ERROR, MOUNT_ERROR_BUSY,
                 "%s is held by another leasefs daemon whose mount is not visible here; end that "
                 "one first",
                 workspace);
     return FALSE;
+}
+
+/* umount(8) returns before the daemon has ended: one that holds a workspace without a mount is
+ * given time to. 0 or -1, as flock(2). */
+static int lock_root(const MountPlace *place)
+{
+    gint64 limit_us = g_get_monotonic_time() + ENDING_LIMIT_MS * 1000;
+
+    while (flock(place->root_fd, LOCK_EX | LOCK_NB) != 0) {
+        g_autofree char *mountpoint = NULL;
+
+        if (errno != EWOULDBLOCK)
+            return -1;
+        mountpoint = find_mountpoint(place->workspace);
+        if (mountpoint || g_get_monotonic_time() > limit_us) {
+            errno = EWOULDBLOCK;
+            return -1;
+        }
+        g_usleep(ENDING_LOOK_MS * 1000);
+    }
+    return 0;
 }
 
 static gboolean open_root(MountPlace *place, GError **error)
@@ -174,7 +207,7 @@ static gboolean open_root(MountPlace *place, GError **error)
     place->root_fd = open(place->workspace, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (place->root_fd < 0 || fstat(place->root_fd, &st) != 0)
         return fail(error, "cannot open the workspace %s: %s", place->workspace, g_strerror(errno));
-    if (flock(place->root_fd, LOCK_EX | LOCK_NB) != 0)
+    if (lock_root(place) != 0)
         return errno == EWOULDBLOCK ? busy(error, place->workspace)
                                     : fail(error, "cannot lock the workspace %s: %s",
                                            place->workspace, g_strerror(errno));

@@ -397,6 +397,21 @@ static void lazy_unmount_under_many_open_files_ends_the_daemon_well(void **state
     }
 }
 
+/* umount(8) has returned, and the daemon is still about to end. */
+static void workspace_can_be_mounted_again_at_once(void **state)
+{
+    Scene *scene = *state;
+
+    for (int i = 0; i < 10; i++) {
+        g_autofree char *output = NULL;
+
+        if (scene_command(scene, &output, "mount", scene->backing, scene->mountpoint, NULL) != 0)
+            fail_msg("round %d: %s", i, output);
+        assert_int_equal(umount2(scene->mountpoint, 0), 0);
+    }
+    assert_true(no_process_is_left(scene));
+}
+
 static void terminated_daemon_unmounts_and_releases(void **state)
 {
     Scene *scene = *state;
@@ -434,6 +449,7 @@ int main(void)
         CASE(bad_durations_and_names_are_wrong_usage),
         CASE(umount_of_a_busy_mount_says_who),
         CASE(lazy_unmount_under_many_open_files_ends_the_daemon_well),
+        CASE(workspace_can_be_mounted_again_at_once),
         CASE(terminated_daemon_unmounts_and_releases),
     };
 
