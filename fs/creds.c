@@ -17,6 +17,7 @@
  */
 #include "creds.h"
 #include "util.h"
+#include "warden.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -161,7 +162,7 @@ void creds_restore(Creds *creds)
     *creds = (Creds){0};
 }
 
-void creds_clear_suid(fuse_req_t req, Fs *fs, int fd)
+void creds_clear_suid(fuse_req_t req, Fs *fs, Node *node, int fd)
 {
     struct stat st;
     mode_t drop;
@@ -173,8 +174,12 @@ void creds_clear_suid(fuse_req_t req, Fs *fs, int fd)
         return;
     if (drop & S_ISGID && !(st.st_mode & S_IXGRP) && in_group(req, st.st_gid))
         drop &= ~(mode_t)S_ISGID;
-    if (drop != 0 && fchmod(fd, st.st_mode & 07777 & ~drop) != 0)
+    if (drop == 0)
+        return;
+    if (fchmod(fd, st.st_mode & 07777 & ~drop) != 0)
         g_debug("cannot clear suid after a write: %s", g_strerror(errno));
+    /* no reply to a write tells of a mode */
+    warden_forget_attributes(fs->warden, node);
 }
 
 int creds_clear_sgid_of_stranger(fuse_req_t req, Fs *fs, const char *path)

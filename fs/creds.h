@@ -27,7 +27,7 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Creds, creds_restore)
 
 /* What the kernel would do to a file that a process without CAP_FSETID writes to, and cannot for a
  * daemon that is root: clears suid and sgid. Best effort, as there: the write stands already. */
-void creds_clear_suid(fuse_req_t req, Fs *fs, int fd);
+void creds_clear_suid(fuse_req_t req, Fs *fs, Node *node, int fd);
 /* After an ACL was set, which takes sgid from a file whose group the caller is not of. 0 or -errno.
  */
 int creds_clear_sgid_of_stranger(fuse_req_t req, Fs *fs, const char *path);

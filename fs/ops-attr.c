@@ -63,7 +63,7 @@ static int change_owner(int fd, const struct stat *attr, int to_set)
     return fchownat(fd, "", uid, gid, AT_EMPTY_PATH) == 0 ? 0 : -errno;
 }
 
-static int change_size(fuse_req_t req, Fs *fs, const NodePath *path, off_t size,
+static int change_size(fuse_req_t req, Fs *fs, Node *node, const NodePath *path, off_t size,
                        const struct fuse_file_info *fi)
 {
     autofd opened_fd = fi ? -1 : open(path->text, O_WRONLY | O_CLOEXEC);
@@ -71,7 +71,7 @@ static int change_size(fuse_req_t req, Fs *fs, const NodePath *path, off_t size,
 
     if (fd < 0 || ftruncate(fd, size) != 0)
         return -errno;
-    creds_clear_suid(req, fs, fd);
+    creds_clear_suid(req, fs, node, fd);
     return 0;
 }
 
@@ -111,7 +111,7 @@ static int set_attributes(fuse_req_t req, Fs *fs, const Change *change, Node *no
     if (r == 0 && (to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)))
         r = change_owner(fd.fd, attr, to_set);
     if (r == 0 && (to_set & FUSE_SET_ATTR_SIZE))
-        r = change_size(req, fs, &path, attr->st_size, fi);
+        r = change_size(req, fs, node, &path, attr->st_size, fi);
     if (r == 0 && (to_set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME |
                              FUSE_SET_ATTR_MTIME_NOW)))
         r = change_times(fd.fd, attr, to_set);

@@ -52,7 +52,10 @@ static int open_dir(Fs *fs, Node *node, DirHandle **dir_out)
     r = node_fd_get(fs->nodes, node, &path_fd);
     if (r != 0)
         return r;
-    fd = openat(path_fd.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    fd = openat(path_fd.fd, ".",
+                O_RDONLY | O_DIRECTORY | O_CLOEXEC | (fs->options->no_atime ? O_NOATIME : 0));
+    if (fd < 0 && errno == EPERM)
+        fd = openat(path_fd.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
     dir = g_new(DirHandle, 1);

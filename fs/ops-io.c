@@ -106,7 +106,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, const char *b
 
         n = write_fully(&change, handle->fd, bytes, size, off, append ? RWF_APPEND : 0);
         if (n > 0 && !fi->writepage)
-            creds_clear_suid(req, fs, handle->fd);
+            creds_clear_suid(req, fs, handle->node, handle->fd);
         guard_end(fs->guard, &change, n);
     }
     /* The refused page still stands in the cache: readers shall see what the file holds. */
@@ -146,7 +146,7 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, int mode,
     if (r == 0) {
         r = allocate(&change, handle->fd, mode, offset, length);
         if (r == 0)
-            creds_clear_suid(req, fs, handle->fd);
+            creds_clear_suid(req, fs, handle->node, handle->fd);
         guard_end(fs->guard, &change, r);
     }
     fuse_reply_err(req, -r);
@@ -177,7 +177,7 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t from G_GNUC_UNUSED, of
         n = copy_range(&change, handle_of(from_fi->fh)->fd, from_off, target->fd, to_off, size,
                        flags);
         if (n > 0)
-            creds_clear_suid(req, fs, target->fd);
+            creds_clear_suid(req, fs, target->node, target->fd);
         guard_end(fs->guard, &change, n);
     }
     if (n < 0)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ops.h"
+#include "warden.h"
 #include <errno.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
@@ -43,6 +44,8 @@ static int guarded_set(fuse_req_t req, Fs *fs, fuse_ino_t ino, int fd, unsigned 
     r = guard_begin_node(fs->guard, &caller, fs_node(fs, ino), FALSE, &change);
     if (r == 0) {
         r = set_flags(&change, fd, cmd, value);
+        if (r == 0)
+            warden_forget_attributes(fs->warden, fs_node(fs, ino)); /* its ctime */
         guard_end(fs->guard, &change, r);
     }
     return r;

@@ -25,6 +25,20 @@ static int backing_flags(int flags)
     return (flags & ~(O_APPEND | O_DIRECT | O_CREAT | O_EXCL | O_NOFOLLOW | O_NOCTTY)) | O_CLOEXEC;
 }
 
+/* An append-only file (FS_APPEND_FL) opens for writing only with O_APPEND, and O_NOATIME is for its
+ * owner: the one is kept where the file asks for it, the other left where it cannot be had. */
+static int open_backing(const Fs *fs, const char *path, int flags)
+{
+    int unseen = fs->options->no_atime ? O_NOATIME : 0;
+    int fd = open(path, backing_flags(flags) | unseen);
+
+    if (fd < 0 && errno == EPERM && (flags & O_APPEND))
+        fd = open(path, backing_flags(flags) | O_APPEND | unseen);
+    if (fd < 0 && errno == EPERM && unseen)
+        fd = open(path, backing_flags(flags));
+    return fd;
+}
+
 static int open_node(Fs *fs, Node *node, int flags)
 {
     g_auto(NodeFd) path_fd = NODE_FD_INIT;
@@ -35,7 +49,7 @@ static int open_node(Fs *fs, Node *node, int flags)
     if (r != 0)
         return r;
     node_fd_path(&path_fd, &path);
-    fd = open(path.text, backing_flags(flags));
+    fd = open_backing(fs, path.text, flags);
     return fd >= 0 ? fd : -errno;
 }
 
@@ -54,7 +68,7 @@ static int open_truncating(fuse_req_t req, Fs *fs, const Change *change, Node *n
     fd = open_node(fs, node, flags);
     if (fd < 0)
         return fd;
-    creds_clear_suid(req, fs, fd);
+    creds_clear_suid(req, fs, node, fd);
     *handle_out = new_handle(fs, node, fd, flags, change->path_class, change->session);
     return 0;
 }

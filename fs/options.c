@@ -209,7 +209,8 @@ static gboolean take_allow_other(MountOptions *options, const char *name, const 
     return TRUE;
 }
 
-/* `ro` and `rw` are enforced by the kernel; the daemon needs to know, too. */
+/* `ro` and `rw` are enforced by the kernel; the daemon needs to know, too. `noatime` is the
+ * daemon's: it is its reading that the backing file sees. */
 static gboolean take_flag(MountOptions *options, const char *name, const char *value,
                           GError **error)
 {
@@ -231,6 +232,10 @@ static gboolean take_flag(MountOptions *options, const char *name, const char *v
         options->read_only = TRUE;
     else if (strcmp(name, "rw") == 0)
         options->read_only = FALSE;
+    else if (strcmp(name, "noatime") == 0)
+        options->no_atime = TRUE;
+    else if (strcmp(name, "atime") == 0)
+        options->no_atime = FALSE;
     hand_on(options, name, opposite, name);
     return TRUE;
 }

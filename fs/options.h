@@ -27,6 +27,7 @@ typedef struct MountOptions {
     GStrv shared;             /* globs; empty unless said */
     char *state_dir;          /* NULL: the default */
     gboolean allow_other;
+    gboolean no_atime;
     gboolean read_only; /* ro */
     GPtrArray *fuse;    /* options handed on to libfuse and mount(8), `allow_other` too */
 } MountOptions;

@@ -65,6 +65,12 @@ void warden_drop_pages(Warden *warden, Node *node, off_t off, off_t length)
     add_job(warden, (Job){.node = node, .off = off, .length = length});
 }
 
+/* fuse_lowlevel_notify_inval_inode: a negative offset means the attributes alone. */
+void warden_forget_attributes(Warden *warden, Node *node)
+{
+    add_job(warden, (Job){.node = node, .off = -1});
+}
+
 /* ENOENT: the kernel has forgotten it by itself. */
 static void invalidate(Fs *fs, Node *node, off_t off, off_t length)
 {

@@ -31,5 +31,9 @@ void warden_expire_children(Warden *warden, Node *directory);
 /* The kernel shall drop a page that was refused, so that readers see what the file holds. */
 void warden_drop_pages(Warden *warden, Node *node, off_t off, off_t length);
 
+/* The kernel shall ask for a file's attributes again: something changed them that it does not know
+ * of. */
+void warden_forget_attributes(Warden *warden, Node *node);
+
 /* The processes that still reach past the mount: GPtrArray of BypassProcess, owned. */
 GPtrArray *warden_list_past(Warden *warden);

@@ -7,6 +7,7 @@
 #include "log-output.h"
 #include "mount.h"
 #include "print.h"
+#include "remount.h"
 #include "status-text.h"
 #include "unmount.h"
 #include "usage.h"
@@ -14,6 +15,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #define ANSWER_LIMIT_MS 10000
 #define END_LIMIT_MS    5000
@@ -277,6 +279,15 @@ int cmd_mount_helper(int argc, char **argv)
     (void)argc;
     if (!usage_parse(&helper_usage, entries, argv, &operands, &status))
         return status == EXIT_DONE ? EXIT_DONE : HELPER_EXIT_USAGE;
+    if (remount_is_asked(texts)) {
+        if (remount(operands[1], texts, &error))
+            return EXIT_DONE;
+        print_failure(usage.command, "%s", error->message);
+        return HELPER_EXIT_FAILED;
+    }
+    /* mount(8) leaves these out where they are given: with it they are the default. */
+    if (geteuid() == 0 && !mount_options_parse(options, "dev,suid", &error))
+        return HELPER_EXIT_USAGE;
     if (!parse_options(options, texts, &error)) {
         usage_error(&helper_usage, "%s", error->message);
         return HELPER_EXIT_USAGE;

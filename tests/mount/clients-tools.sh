@@ -48,4 +48,22 @@ check 'bob cannot unpack' works bob '! tar xf ../all.tar 2>/dev/null'
 check 'bob cannot remove' is_refused bob 'rm -rf again'
 check 'alice removes' works alice 'rm -rf again && test ! -e again'
 check 'the holder is alice all along' holder_is alice
+# mount(8) hands its options over to mount.leasefs.
+mkdir "$scratch/other" "$scratch/at"
+ln -s "$LEASEFS" "$scratch/mount.leasefs"
+helper() { output=$("$scratch/mount.leasefs" "$scratch/other" "$scratch/at" "$@" 2>&1); }
+has_flag() { output=$(findmnt -no VFS-OPTIONS "$scratch/at") && [[ ,$output, == *,$1,* ]]; }
+lacks_flag() { ! has_flag "$1"; }
+can_write() { (: >"$scratch/at/file") 2>/dev/null; }
+cannot_write() { ! can_write; }
+check 'the helper mounts' helper -o rw
+check 'with devices, as mount does unless told' lacks_flag nodev
+check 'and suid' lacks_flag nosuid
+check 'it can be written to' can_write
+check 'made read-only' helper -o remount,ro,nosuid
+check 'it cannot' cannot_write
+check 'and has the flag' has_flag nosuid
+check 'made writable' helper -o remount,rw
+check 'it can again' can_write
+check 'unmounted' "$LEASEFS" umount "$scratch/at"
 finish

@@ -41,7 +41,7 @@ static int set_up(void **state)
     *state = stage;
     if (chmod(stage->scene->dir, 0755) != 0 || chmod(stage->scene->backing, 0777) != 0)
         return -1;
-    return scene_mount(stage->scene, "allow_other,suid,dev,ttl=1h") ? 0 : -1;
+    return scene_mount(stage->scene, "allow_other,suid,dev,ttl=1h,cache=always") ? 0 : -1;
 }
 
 static int tear_down(void **state)
@@ -354,12 +354,45 @@ static void users_meet_the_rules_of_the_disk(void **state)
     assert_int_equal(different, 0);
 }
 
+static int task_write_as_user(void *state G_GNUC_UNUSED, const char *name)
+{
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0)
+        _exit(become_user() == 0 ? -write_to(name, 0) : 200);
+    if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+        return -ECHILD;
+    return -WEXITSTATUS(status);
+}
+
+/* What the kernel remembers of a mode has to go, too: a reply to a write tells of none, and a mode
+ * alone is asked for without a look at the file. */
+static void cleared_suid_is_seen_at_once(void **state)
+{
+    Stage *stage = *state;
+    g_autofree char *below = g_build_filename(stage->scene->backing, "suid", NULL);
+    g_autofree char *above = g_build_filename(stage->scene->mountpoint, "suid", NULL);
+    gint64 limit_us = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;
+    struct statx stx = {.stx_mode = S_ISUID};
+
+    assert_int_equal(make_file(below, 0, 0, 04777), 0);
+    assert_int_equal(statx(AT_FDCWD, above, 0, STATX_MODE, &stx), 0);
+    assert_true(stx.stx_mode & S_ISUID);
+    assert_int_equal(agent_do(stage->alice, task_write_as_user, "suid"), 0);
+    while (statx(AT_FDCWD, above, 0, STATX_MODE, &stx) == 0 && stx.stx_mode & S_ISUID &&
+           g_get_monotonic_time() < limit_us)
+        g_usleep(1000);
+    assert_false(stx.stx_mode & S_ISUID);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(users_meet_the_rules_of_the_disk),
+        CASE(cleared_suid_is_seen_at_once),
     };
 
     return cmocka_run_group_tests_name("users", tests, NULL, NULL);

@@ -142,6 +142,7 @@ static void generic_options_are_handed_on(void **state)
     (void)state;
     assert_true(options->allow_other);
     assert_true(options->read_only);
+    assert_true(options->no_atime);
     assert_handed_on(options, "allow_other,ro,nosuid,nodev,noexec,sync,noatime,dirsync,"
                               "auto_unmount,max_read=4096");
 }
