@@ -11,6 +11,7 @@ Handle *handle_new(NodeTable *nodes, OpenFiles *open_files, Node *node, int fd, 
 
     handle->fd = fd;
     handle->node = node_ref(nodes, node);
+    handle->io_mode = io_mode_take(node_io_modes(node), flags);
     handle->path_class = path_class;
     if (mode == O_RDONLY)
         return handle;
@@ -35,6 +36,7 @@ void handle_free(NodeTable *nodes, OpenFiles *open_files, Handle *handle)
     if (handle->session)
         session_unref(handle->session);
     close(handle->fd);
+    io_mode_drop(node_io_modes(handle->node), handle->io_mode);
     node_unref(nodes, handle->node);
     g_free(handle);
 }

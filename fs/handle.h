@@ -16,6 +16,7 @@ typedef struct Handle {
     FileState *file;      /* NULL for handles that cannot write */
     WriterHandle *writer; /* O_RDWR only */
     Session *session;     /* who opened it, for O_RDWR: referenced; NULL unknown */
+    IoMode io_mode;
     PathClass path_class; /* as its name was at the open */
     _Atomic guint64 seen; /* change number */
 } Handle;

@@ -78,9 +78,17 @@ static void wake(gpointer data)
 static void choose_features(Fs *fs, struct fuse_conn_info *conn)
 {
     static const uint64_t always[] = {
-        FUSE_CAP_ASYNC_READ,      FUSE_CAP_ATOMIC_O_TRUNC,     FUSE_CAP_IOCTL_DIR,
-        FUSE_CAP_READDIRPLUS,     FUSE_CAP_READDIRPLUS_AUTO,   FUSE_CAP_ASYNC_DIO,
-        FUSE_CAP_PARALLEL_DIROPS, FUSE_CAP_HANDLE_KILLPRIV_V2, FUSE_CAP_CACHE_SYMLINKS,
+        FUSE_CAP_ASYNC_READ,
+        FUSE_CAP_ATOMIC_O_TRUNC,
+        FUSE_CAP_IOCTL_DIR,
+        FUSE_CAP_READDIRPLUS,
+        FUSE_CAP_READDIRPLUS_AUTO,
+        FUSE_CAP_ASYNC_DIO,
+        FUSE_CAP_PARALLEL_DIROPS,
+        FUSE_CAP_HANDLE_KILLPRIV_V2,
+        FUSE_CAP_CACHE_SYMLINKS,
+        /* a file beside a direct writer is direct, and mapped as any other */
+        FUSE_CAP_DIRECT_IO_ALLOW_MMAP,
     };
     static const uint64_t never[] = {
         /* refused writes would report success */

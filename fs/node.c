@@ -18,7 +18,7 @@
 #include <sys/sysmacros.h>
 #include <gio/gio.h>
 
-G_STATIC_ASSERT(sizeof(gpointer) != 8 || sizeof(Node) <= 120);
+G_STATIC_ASSERT(sizeof(gpointer) != 8 || sizeof(Node) <= 128);
 
 /* --- identity --- */
 
@@ -382,6 +382,11 @@ mode_t node_type(const Node *node)
 guint64 node_generation(const Node *node)
 {
     return node->generation;
+}
+
+IoModes *node_io_modes(Node *node)
+{
+    return &node->io_modes;
 }
 
 gpointer node_data(Node *node)

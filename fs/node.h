@@ -11,6 +11,7 @@
  * Thread safety: every function may be called from any thread. One mutex guards table, names and
  * descriptor cache; it is never held over a system call that can block.
  */
+#include "io-mode.h"
 #include <glib.h>
 #include <sys/stat.h>
 
@@ -100,6 +101,8 @@ typedef struct NodeChild {
 } NodeChild;
 GArray *node_dup_children(NodeTable *table, Node *parent); /* clear func set */
 
+/* How its open handles are cached: kept for the layer above. */
+IoModes *node_io_modes(Node *node);
 /* A slot for the layer above (the file's fencing state): set once, freed with the node. */
 gpointer node_data(Node *node);
 /* Sets it if it is still unset; returns the one that stands. Takes `data` when it is set. */

@@ -3,15 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 
-/*
- * How an open file is cached. Write-only: direct, since nothing is read back through it, and a
- * third cheaper for large writes; with KEEP_CACHE, else it would drop the readers' pages.
- * Read-write: cached and written through, so that reading and shared mappings cost no round trip
- * while each write(2) is still a request that can be refused. Read-only: cached.
- */
-static void choose_caching(Fs *fs, struct fuse_file_info *fi)
+/* KEEP_CACHE also where the handle itself is direct, else it would drop the pages of others. A
+ * read-write file is cached and written through: reading and shared mappings cost no round trip,
+ * while each write(2) is still a request that can be refused. */
+static void choose_caching(Fs *fs, const Handle *handle, struct fuse_file_info *fi)
 {
-    if ((fi->flags & O_ACCMODE) == O_WRONLY) {
+    if (handle->io_mode != IO_CACHED) {
         fi->direct_io = 1;
         fi->parallel_direct_writes = 1;
     }
@@ -113,7 +110,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         fuse_reply_err(req, -r);
         return;
     }
-    choose_caching(fs, fi);
+    choose_caching(fs, handle, fi);
     fi->fh = (uintptr_t)handle;
     if (fuse_reply_open(req, fi) != 0)
         handle_free(fs->nodes, fs->open_files, handle);
@@ -193,7 +190,7 @@ static void reply_created(fuse_req_t req, Fs *fs, int r, const Created *created,
         fuse_reply_err(req, -r);
         return;
     }
-    choose_caching(fs, fi);
+    choose_caching(fs, created->handle, fi);
     fi->fh = (uintptr_t)created->handle;
     ops_fill_entry(fs, created->node, &created->st, &entry);
     if (fuse_reply_create(req, &entry, fi) != 0) {

@@ -410,6 +410,67 @@ static void deed_copies(gconstpointer data G_GNUC_UNUSED, GString *said)
     twin_say_stat(said, "t");
 }
 
+/* --- a reader beside a writer ------------------------------------------------------------------
+ */
+
+#define RECORDS     20000L
+#define RECORD_SIZE 64L
+
+/* Follows the file as it grows; how many bytes it saw that nobody wrote. */
+static long follow(int fd)
+{
+    g_autofree char *bytes = g_malloc(64 * KIB);
+    gint64 limit_us = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
+    long wrong = 0;
+
+    for (off_t at = 0; at < RECORDS * RECORD_SIZE;) {
+        ssize_t n = pread(fd, bytes, 64 * KIB, at);
+
+        if (n < 0 || g_get_monotonic_time() > limit_us)
+            return -1;
+        for (ssize_t i = 0; i < n; i++)
+            wrong += bytes[i] != 'x';
+        at += n;
+    }
+    return wrong;
+}
+
+static long append_all(int fd)
+{
+    char record[RECORD_SIZE];
+
+    memset(record, 'x', sizeof record);
+    for (long i = 0; i < RECORDS; i++) {
+        if (write(fd, record, sizeof record) != (ssize_t)sizeof record)
+            return -1;
+    }
+    return 0;
+}
+
+static void deed_follow(gconstpointer data G_GNUC_UNUSED, GString *said)
+{
+    for (int writer_first = 0; writer_first < 2; writer_first++) {
+        int writer_fd = -1, reader_fd;
+        int status;
+        pid_t pid;
+
+        close(make("log", ""));
+        if (writer_first)
+            writer_fd = open("log", O_WRONLY | O_APPEND | O_CLOEXEC);
+        reader_fd = open("log", O_RDONLY | O_CLOEXEC);
+        if (!writer_first)
+            writer_fd = open("log", O_WRONLY | O_APPEND | O_CLOEXEC);
+        pid = fork();
+        if (pid == 0)
+            _exit(follow(reader_fd) == 0 ? 0 : 1);
+        twin_say(said, "append", append_all(writer_fd));
+        waitpid(pid, &status, 0);
+        twin_say(said, "the reader saw what was not written", WEXITSTATUS(status));
+        close(reader_fd);
+        close(writer_fd);
+    }
+}
+
 static const struct {
     const char *name;
     TwinDeed deed;
@@ -430,11 +491,12 @@ static const struct {
     {"locks", deed_locks},
     {"mappings", deed_mappings},
     {"copies", deed_copies},
+    {"a reader beside a writer", deed_follow},
 };
 
-static void files_do_what_they_do_on_the_disk(void **state G_GNUC_UNUSED)
+static void compare_all(gboolean in_place)
 {
-    Scene *scene = scene_new(FALSE);
+    Scene *scene = scene_new(in_place);
     Agent *alice = scene_add_agent(scene);
     guint different = 0;
 
@@ -445,10 +507,21 @@ static void files_do_what_they_do_on_the_disk(void **state G_GNUC_UNUSED)
     assert_int_equal(different, 0);
 }
 
+static void files_do_what_they_do_on_the_disk(void **state G_GNUC_UNUSED)
+{
+    compare_all(FALSE);
+}
+
+static void files_do_so_in_place(void **state G_GNUC_UNUSED)
+{
+    compare_all(TRUE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(files_do_what_they_do_on_the_disk),
+        cmocka_unit_test(files_do_so_in_place),
     };
 
     return cmocka_run_group_tests_name("files", tests, NULL, NULL);
