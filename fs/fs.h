@@ -15,6 +15,7 @@
 #define CACHE_SHORT_S 1.0
 
 typedef struct Warden Warden;
+typedef struct Workers Workers;
 
 typedef struct Fs {
     struct fuse_session *se;
@@ -25,6 +26,7 @@ typedef struct Fs {
     SessionTable *sessions;
     ProcessTable *processes;
     Warden *warden;
+    Workers *workers;
 
     const MountOptions *options;
     char *workspace;  /* resolved path */

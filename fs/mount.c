@@ -4,6 +4,7 @@
 #include "ops.h"
 #include "warden.h"
 #include "util.h"
+#include "workers.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -12,9 +13,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-
-#define MAX_IDLE_THREADS 4
-#define MAX_THREADS      64
 
 G_DEFINE_QUARK(mount - error - quark, mount_error)
 
@@ -111,6 +109,7 @@ static void choose_features(Fs *fs, struct fuse_conn_info *conn)
         fuse_set_feature_flag(conn, FUSE_CAP_POSIX_ACL);
     fs->masks = creds_can_mask() && fuse_set_feature_flag(conn, FUSE_CAP_DONT_MASK);
     conn->no_interrupt = 1;
+    conn->max_write = MIN(conn->max_write, WORKERS_MAX_WRITE);
 }
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
@@ -322,17 +321,17 @@ static gboolean do_mount(Mounting *mounting, GError **error)
         return FALSE;
     }
     mounting->mounted = TRUE;
-    return TRUE;
+    fs->workers = workers_new(fs, ops_take, &r);
+    if (fs->workers)
+        return TRUE;
+    g_set_error(error, MOUNT_ERROR, MOUNT_ERROR_FAILED, "cannot serve %s: %s", fs->mountpoint,
+                g_strerror(r));
+    return FALSE;
 }
 
-static void ignore_kick(int signal_number G_GNUC_UNUSED)
-{
-}
-
-/* The warden takes the ending signals from a descriptor; SIGUSR1 interrupts the session loop. */
+/* The warden takes the ending signals from a descriptor. */
 static void prepare_signals(void)
 {
-    struct sigaction kick = {.sa_handler = ignore_kick};
     sigset_t ending;
 
     sigemptyset(&ending);
@@ -340,21 +339,7 @@ static void prepare_signals(void)
     sigaddset(&ending, SIGINT);
     sigaddset(&ending, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &ending, NULL);
-    sigaction(SIGUSR1, &kick, NULL);
     signal(SIGPIPE, SIG_IGN);
-}
-
-static int run_loop(Fs *fs)
-{
-    struct fuse_loop_config *config = fuse_loop_cfg_create();
-    int r;
-
-    fuse_loop_cfg_set_clone_fd(config, 1);
-    fuse_loop_cfg_set_idle_threads(config, MAX_IDLE_THREADS);
-    fuse_loop_cfg_set_max_threads(config, MAX_THREADS);
-    r = fuse_session_loop_mt(fs->se, config);
-    fuse_loop_cfg_destroy(config);
-    return r;
 }
 
 static gboolean serve(Mounting *mounting, GError **error)
@@ -363,8 +348,8 @@ static gboolean serve(Mounting *mounting, GError **error)
     int r;
 
     keeper_start(fs->keeper);
-    warden_start(fs->warden, pthread_self());
-    r = run_loop(fs);
+    warden_start(fs->warden);
+    r = workers_run(fs->workers);
     if (!atomic_load(&fs->unmount_asked))
         g_message("%s is no longer mounted, and nobody asked leasefs umount for it",
                   fs->mountpoint);
@@ -372,11 +357,10 @@ static gboolean serve(Mounting *mounting, GError **error)
     warden_stop(fs->warden);
     fuse_session_unmount(fs->se);
     mounting->mounted = FALSE;
-    /* A mount that goes while a worker reads its next request ends with ECONNABORTED. */
-    if (mounting->answered && (r >= 0 || r == -ECONNABORTED || r == -ENODEV))
+    if (mounting->answered && r == 0)
         return TRUE;
     g_set_error(error, MOUNT_ERROR, MOUNT_ERROR_FAILED, "the mount on %s failed: %s",
-                fs->mountpoint, last_complaint ? last_complaint : "the kernel ended it");
+                fs->mountpoint, r != 0 ? g_strerror(-r) : "the kernel ended it");
     return FALSE;
 }
 
@@ -388,6 +372,7 @@ static void mounting_clear(Mounting *mounting)
         fuse_session_unmount(fs->se);
     if (fs->se)
         fuse_session_destroy(fs->se);
+    workers_free(fs->workers);
     g_clear_pointer(&fs->warden, warden_free);
     guard_free(fs->guard);
     node_table_free(fs->nodes);

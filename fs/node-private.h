@@ -77,7 +77,6 @@ void node_table_unlock(NodeTable *table, NodeTrash *trash);
 
 /* Whether a statx answer describes this very file. Needs no lock: identity never changes. */
 gboolean node_is_file(const Node *node, const struct statx *stx);
-int node_statx(int dir_fd, const char *name, int flags, struct statx *stx_out);
 void node_child_clear(gpointer child); /* a NodeChild */
 
 gboolean node_name_is_plain(const char *name);

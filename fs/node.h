@@ -62,6 +62,8 @@ Node *node_add_nameless(NodeTable *table, int fd, const struct statx *stx);
 /* The node known under a name, with a reference, or NULL. Asks no filesystem. */
 Node *node_peek_child(NodeTable *table, Node *parent, const char *name);
 #define NODE_STATX_MASK (STATX_BASIC_STATS | STATX_BTIME)
+/* Of a name as it stands there, or of a descriptor (AT_EMPTY_PATH): 0 or -errno. */
+int node_statx(int dir_fd, const char *name, int flags, struct statx *stx_out);
 void node_stat_from_statx(const struct statx *stx, struct stat *stat_out);
 
 /* The kernel forgets n lookups. */

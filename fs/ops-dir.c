@@ -137,8 +137,7 @@ static size_t add_entry(fuse_req_t req, Fs *fs, DirHandle *dir, const BackingEnt
         used = fuse_add_direntry(req, out, room, entry->name, &param.attr, entry->off);
         return used <= room ? used : 0;
     }
-    if (!is_dot(entry->name) && statx(dir->fd, entry->name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT,
-                                      NODE_STATX_MASK, &stx) == 0) {
+    if (!is_dot(entry->name) && node_statx(dir->fd, entry->name, 0, &stx) == 0) {
         struct stat st;
 
         node_stat_from_statx(&stx, &st);

@@ -2,7 +2,7 @@
 #pragma once
 /*
  * The operations of the mirror, by family, and what they share.
- * Thread safety: operations run in any of libfuse's workers; each replies exactly once and waits
+ * Thread safety: operations run in any of the workers; each replies exactly once and waits
  * for nothing but the backing filesystem.
  */
 #include "creds.h"
@@ -17,6 +17,10 @@ void ops_add_tree(struct fuse_lowlevel_ops *ops);   /* mknod, mkdir, unlink, lin
 void ops_add_dir(struct fuse_lowlevel_ops *ops);    /* opendir, readdir, releasedir... */
 void ops_add_xattr(struct fuse_lowlevel_ops *ops);  /* xattrs, inspection, control */
 void ops_add_ioctl(struct fuse_lowlevel_ops *ops);  /* flags of files */
+
+/* Requests that libfuse 3.17 does not know: statx, with the birth time. See WorkersTake. */
+struct fuse_in_header;
+gboolean ops_take(Fs *fs, const struct fuse_in_header *request, int reply_fd);
 
 static inline Caller caller_of(fuse_req_t req)
 {

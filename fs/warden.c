@@ -2,6 +2,7 @@
 #include "warden.h"
 #include "mutex.h"
 #include "util.h"
+#include "workers.h"
 #include <errno.h>
 #include <gio/gio.h>
 #include <pthread.h>
@@ -11,7 +12,6 @@
 #include <sys/signalfd.h>
 
 #define PAST_RECHECK_MS 1000
-#define EXIT_KICK_MS    10
 
 typedef struct Job {
     Node *node; /* referenced */
@@ -22,7 +22,6 @@ typedef struct Job {
 struct Warden {
     Fs *fs;
     GThread *thread;
-    pthread_t exit_thread;
     int epoll_fd, wake_fd, signal_fd;
     int registry_fd, processes_fd; /* borrowed */
     _Atomic gboolean stopping;
@@ -252,17 +251,6 @@ static void drain(Warden *warden)
     }
 }
 
-/* The session loop sleeps in a semaphore that only a signal interrupts, and may be about to. */
-static void end_session_loop(Warden *warden)
-{
-    flush(warden->fs, NULL, TRUE);
-    fuse_session_exit(warden->fs->se);
-    while (!atomic_load(&warden->stopping)) {
-        pthread_kill(warden->exit_thread, SIGUSR1);
-        g_usleep(EXIT_KICK_MS * 1000);
-    }
-}
-
 static void *warden_main(void *data)
 {
     Warden *warden = data;
@@ -276,8 +264,10 @@ static void *warden_main(void *data)
             g_error("epoll_wait: %s", g_strerror(errno)); /* a descriptor of ours is broken */
         drain(warden);
     }
-    if (warden->told_to_end)
-        end_session_loop(warden);
+    if (warden->told_to_end) {
+        flush(warden->fs, NULL, TRUE);
+        workers_end(warden->fs->workers);
+    }
     deliver_events(warden);
     return NULL;
 }
@@ -336,9 +326,8 @@ void warden_free(Warden *warden)
     g_free(warden);
 }
 
-void warden_start(Warden *warden, pthread_t exit_thread)
+void warden_start(Warden *warden)
 {
-    warden->exit_thread = exit_thread;
     warden->thread = g_thread_new("leasefs-warden", warden_main, warden);
 }
 

@@ -6,7 +6,8 @@
  *
  * Such a notification waits for write-back, which comes as requests to the workers. From inside a
  * request it would wait for itself; therefore only this thread sends one, and it takes part in no
- * request. It is over before the workers are, else a notification would wait for them for ever.
+ * request. At the end it is done before the workers are, else a notification would wait for them
+ * for ever.
  *
  * Thread safety: the functions that queue something may be called from any thread.
  */
@@ -18,10 +19,10 @@
 Warden *warden_new(Fs *fs, int registry_fd, int processes_fd, GPtrArray *past, GError **error);
 void warden_free(Warden *warden);
 
-/* Starts the thread; `exit_thread` is woken with SIGUSR1 until the session loop has ended. SIGTERM,
- * SIGINT and SIGHUP have to be blocked in every thread. */
-void warden_start(Warden *warden, pthread_t exit_thread);
-/* Ends it; the session loop is over. */
+/* Starts the thread, which ends the workers when a signal asks for it. SIGTERM, SIGINT and SIGHUP
+ * have to be blocked in every thread. */
+void warden_start(Warden *warden);
+/* Ends it; the workers have ended. */
 void warden_stop(Warden *warden);
 
 /* Something is due for keeper_tick. */
