@@ -429,10 +429,17 @@ gboolean keeper_refresh(Keeper *keeper, Session *session)
 
 KeeperRelease keeper_release(Keeper *keeper, Session *session)
 {
+    g_auto(ForeignLease) foreign = {0};
+
+    if (record_matters(keeper))
+        keeper_look_at_foreign(keeper, &foreign);
+
     MUTEX_GUARD(&keeper->lock);
 
     if (!keeper->holder)
-        return KEEPER_RELEASE_DONE;
+        return foreign_refuses(keeper, &foreign, session, keeper_now(keeper))
+                   ? KEEPER_RELEASE_NOT_HOLDER
+                   : KEEPER_RELEASE_DONE;
     if (keeper->holder != session)
         return KEEPER_RELEASE_NOT_HOLDER;
     /* The door stays open for what is to be written back. */

@@ -134,6 +134,17 @@ static void released_foreign_record_is_free(void **state)
     assert_true(keeper_world_change(world, world->alice));
 }
 
+static void release_of_what_another_tool_holds_changes_nothing(void **state)
+{
+    KeeperWorld *world = *state;
+
+    keeper_world_set_foreign(world, 4711, WALL_MS, ",\"ttl_ms\":5000");
+    assert_int_equal(keeper_release(world->keeper, world->alice), KEEPER_RELEASE_NOT_HOLDER);
+    assert_false(keeper_world_change(world, world->alice));
+    fake_clock_advance_ms(&world->clock, 5001);
+    assert_int_equal(keeper_release(world->keeper, world->alice), KEEPER_RELEASE_DONE);
+}
+
 static void foreign_record_over_a_stale_lease_is_looked_at(void **state)
 {
     KeeperWorld *world = *state;
@@ -409,6 +420,7 @@ int main(void)
         CASE(record_a_little_in_the_future_counts_from_first_sight),
         CASE(largest_ttl_of_a_foreign_record_does_not_overflow),
         CASE(released_foreign_record_is_free),
+        CASE(release_of_what_another_tool_holds_changes_nothing),
         CASE(foreign_record_over_a_stale_lease_is_looked_at),
         CASE(foreign_record_over_a_stale_lease_is_not_overwritten),
         CASE(overwriting_is_told_once_in_a_tenure),
