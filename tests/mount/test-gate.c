@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -372,6 +373,12 @@ static void give_back(Stage *stage, Agent *agent)
     assert_true(scene_wait_for(stage->scene, "state", "free"));
 }
 
+/* Some filesystems have no FALLOC_FL_ZERO_RANGE: what the disk refuses the mount does too. */
+static gboolean can_disk_do(Stage *stage, const Mutation *mutation)
+{
+    return mutation->act != op_zero || !scene_is_on(stage->scene, TMPFS_MAGIC);
+}
+
 static void blocked_session_changes_nothing(void **state)
 {
     Stage *stage = *state;
@@ -416,6 +423,8 @@ static void holder_changes_everything(void **state)
         g_autofree char *before = scene_fingerprint(stage->scene->backing);
         g_autofree char *after = NULL;
 
+        if (!can_disk_do(stage, &mutations[i]))
+            continue;
         expect(agent_do(stage->bob, task_prepare, number), 0, mutations[i].name);
         expect(agent_do(stage->bob, task_act, number), 0, mutations[i].name);
         after = scene_fingerprint(stage->scene->backing);
@@ -429,17 +438,19 @@ static void first_change_takes_a_free_lease(void **state)
 {
     Stage *stage = *state;
 
-    for (guint i = 0; i < G_N_ELEMENTS(mutations); i++) {
+    for (guint i = 0, tenures = 0; i < G_N_ELEMENTS(mutations); i++) {
         g_autofree char *number = g_strdup_printf("%u", i);
         g_autofree char *epoch = NULL;
 
+        if (!can_disk_do(stage, &mutations[i]))
+            continue;
         expect(agent_do(stage->bob, task_prepare, number), 0, mutations[i].name);
         expect(agent_do(stage->bob, task_may_write, number), 0, "access(W_OK)");
         assert_true(scene_wait_for(stage->scene, "state", "free"));
         expect(agent_do(stage->bob, task_act, number), 0, mutations[i].name);
         expect_holder(stage, stage->bob);
         epoch = scene_attribute(stage->scene, "epoch");
-        assert_int_equal(atoi(epoch), (int)i + 1);
+        assert_int_equal(atoi(epoch), (int)++tenures);
         expect(agent_do(stage->bob, task_drop, number), 0, "close");
         give_back(stage, stage->bob);
     }
@@ -455,7 +466,7 @@ static void outdated_handle_is_fenced(void **state)
         g_autofree char *before = NULL;
         g_autofree char *after = NULL;
 
-        if (!mutations[i].fenced)
+        if (!mutations[i].fenced || !can_disk_do(stage, &mutations[i]))
             continue;
         expect(agent_do(stage->bob, task_prepare, number), 0, mutations[i].name);
         expect(agent_do(stage->alice, task_append_a_byte, file), 0, mutations[i].name);

@@ -197,16 +197,6 @@ static void status_is_one_document_with_all_of_it(void **state)
 /* --- bad input: one line, the right status, nothing left ---------------------------------------
  */
 
-static void expect_one_line(const char *output, const char *part)
-{
-    const char *end = output ? strchr(output, '\n') : NULL;
-
-    if (!end || end[1] != '\0')
-        fail_msg("not one line: %s", output ? output : "(nothing)");
-    if (!strstr(output, part))
-        fail_msg("no \"%s\" in: %s", part, output);
-}
-
 static void expect_refused(Scene *scene, int status, const char *part, const char *a, const char *b,
                            const char *c)
 {
@@ -214,7 +204,7 @@ static void expect_refused(Scene *scene, int status, const char *part, const cha
     g_autofree char *record = NULL;
 
     assert_int_equal(scene_command(scene, &output, "mount", a, b, c, NULL), status);
-    expect_one_line(output, part);
+    assert_true(scene_is_one_line(output, part));
     record = scene_record(scene);
     assert_null(record);
 }
@@ -248,12 +238,12 @@ static void second_mount_names_the_first(void **state)
     g_mkdir(inside, 0755);
     assert_true(scene_mount(scene, "ttl=5m"));
     assert_int_equal(scene_command(scene, &output, "mount", scene->backing, NULL), 1);
-    expect_one_line(output, scene->mountpoint);
+    assert_true(scene_is_one_line(output, scene->mountpoint));
     assert_int_equal(scene_command(scene, &around, "mount", scene->dir, NULL), 1);
-    expect_one_line(around, scene->mountpoint);
+    assert_true(scene_is_one_line(around, scene->mountpoint));
     g_clear_pointer(&output, g_free);
     assert_int_equal(scene_command(scene, &output, "mount", inside, NULL), 1);
-    expect_one_line(output, scene->mountpoint);
+    assert_true(scene_is_one_line(output, scene->mountpoint));
 }
 
 static void path_outside_a_mount_is_named(void **state)
@@ -266,7 +256,7 @@ static void path_outside_a_mount_is_named(void **state)
 
         assert_int_equal(
             scene_command(stage->scene, &output, commands[i], stage->scene->backing, NULL), 1);
-        expect_one_line(output, stage->scene->backing);
+        assert_true(scene_is_one_line(output, stage->scene->backing));
     }
 }
 
@@ -278,13 +268,13 @@ static void unknown_commands_and_arguments_are_wrong_usage(void **state)
     g_autofree char *output = NULL;
 
     assert_int_equal(scene_command(stage->scene, &output, "nonsense", NULL), 2);
-    expect_one_line(output, "nonsense");
+    assert_true(scene_is_one_line(output, "nonsense"));
     for (guint i = 0; i < G_N_ELEMENTS(commands); i++) {
         g_autofree char *wrong = NULL;
         g_autofree char *help = NULL;
 
         assert_int_equal(scene_command(stage->scene, &wrong, commands[i], "--nonsense", NULL), 2);
-        expect_one_line(wrong, "nonsense");
+        assert_true(scene_is_one_line(wrong, "nonsense"));
         assert_int_equal(scene_command(stage->scene, &help, commands[i], "--help", NULL), 0);
         assert_non_null(strstr(help, "EXIT STATUS"));
     }
@@ -299,7 +289,7 @@ static void lease_of_another_is_exit_status_75(void **state)
     expect(agent_do(stage->alice, task_touch, "a"), 0, "change");
     assert_int_equal(
         scene_command(stage->scene, &output, "acquire", stage->scene->mountpoint, NULL), 75);
-    expect_one_line(output, "held by");
+    assert_true(scene_is_one_line(output, "held by"));
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

@@ -40,16 +40,6 @@ static void expect(int got, int wanted, const char *what)
                  wanted == 0 ? "success" : g_strerror(-wanted));
 }
 
-static void expect_one_line(const char *output, const char *part)
-{
-    const char *end = output ? strchr(output, '\n') : NULL;
-
-    if (!end || end[1] != '\0')
-        fail_msg("not one line: %s", output ? output : "(nothing)");
-    if (!strstr(output, part))
-        fail_msg("no \"%s\" in: %s", part, output);
-}
-
 /* --- what could be left ------------------------------------------------------------------------
  */
 
@@ -136,9 +126,9 @@ static void mountpoint_that_is_missing_or_a_file_is_named(void **state)
 
     g_file_set_contents(file, "x", -1, NULL);
     assert_int_equal(scene_command(scene, &output, "mount", scene->backing, missing, NULL), 1);
-    expect_one_line(output, missing);
+    assert_true(scene_is_one_line(output, missing));
     assert_int_equal(scene_command(scene, &of_file, "mount", scene->backing, file, NULL), 1);
-    expect_one_line(of_file, file);
+    assert_true(scene_is_one_line(of_file, file));
     expect_nothing_left(scene);
 }
 
@@ -158,7 +148,7 @@ static void bad_option_values_are_wrong_usage(void **state)
 
         if (status != 2)
             fail_msg("%s: status %d: %s", options[i], status, output);
-        expect_one_line(output, name);
+        assert_true(scene_is_one_line(output, name));
         expect_nothing_left(scene);
     }
 }
@@ -174,7 +164,7 @@ static void daemon_that_cannot_use_its_state_directory_says_so_itself(void **sta
     assert_int_equal(scene_command(scene, &output, "mount", "-o", option, scene->backing,
                                    scene->mountpoint, NULL),
                      1);
-    expect_one_line(output, file);
+    assert_true(scene_is_one_line(output, file));
     expect_nothing_left(scene);
 }
 
@@ -189,29 +179,6 @@ static gboolean enter_own_dev(gboolean with_fuse)
                           chmod("/dev/fuse", 0666) == 0 && chmod("/dev/null", 0666) == 0);
 }
 
-static void missing_device_is_named(void **state)
-{
-    Scene *scene = *state;
-    int status;
-    pid_t pid = fork();
-
-    if (pid == 0) {
-        g_autofree char *output = NULL;
-
-        if (!enter_own_dev(FALSE))
-            _exit(101);
-        if (scene_command(scene, &output, "mount", scene->backing, scene->mountpoint, NULL) != 1)
-            _exit(102);
-        if (!output || !strstr(output, "/dev/fuse"))
-            _exit(103);
-        _exit(strchr(output, '\n') && strchr(output, '\n')[1] == '\0' ? 0 : 104);
-    }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), 0);
-    expect_nothing_left(scene);
-}
-
 /* The build's directory may be closed to other users. */
 static gboolean copy_command(const char *to)
 {
@@ -223,36 +190,51 @@ static gboolean copy_command(const char *to)
                                     NULL);
 }
 
-static void user_without_permission_is_told(void **state)
+static gboolean become_nobody(const char *own, const char *program)
 {
-    Scene *scene = *state;
-    g_autofree char *own = g_build_filename(scene->dir, "own", NULL);
+    g_setenv("LEASEFS_STATE_DIR", own, TRUE);
+    g_setenv("LEASEFS", program, TRUE);
+    return chown(own, 65534, 65534) == 0 && setgid(65534) == 0 && setuid(65534) == 0;
+}
+
+/* Mounts in a /dev of its own. `own` NULL: as root, without /dev/fuse; else as nobody, with this
+ * directory for the state. One line that names `part`, and nothing left. */
+static void expect_mount_refused(Scene *scene, const char *own, const char *part)
+{
     g_autofree char *program = g_build_filename(scene->dir, "leasefs", NULL);
     int status;
     pid_t pid;
 
-    g_mkdir(own, 0755);
-    assert_int_equal(chmod(scene->dir, 0755), 0);
     assert_true(copy_command(program));
     pid = fork();
     if (pid == 0) {
         g_autofree char *output = NULL;
 
-        if (!enter_own_dev(TRUE) || chown(own, 65534, 65534) != 0 || setgid(65534) != 0 ||
-            setuid(65534) != 0)
+        if (!enter_own_dev(own != NULL) || (own && !become_nobody(own, program)))
             _exit(101);
-        g_setenv("LEASEFS_STATE_DIR", own, TRUE);
-        g_setenv("LEASEFS", program, TRUE);
         if (scene_command(scene, &output, "mount", scene->backing, NULL) != 1)
             _exit(102);
-        if (!output || !strstr(output, scene->backing))
-            _exit(103);
-        _exit(strchr(output, '\n') && strchr(output, '\n')[1] == '\0' ? 0 : 104);
+        _exit(scene_is_one_line(output, part) ? 0 : 103);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 0);
     expect_nothing_left(scene);
+}
+
+static void missing_device_is_named(void **state)
+{
+    expect_mount_refused(*state, NULL, "/dev/fuse");
+}
+
+static void user_without_permission_is_told(void **state)
+{
+    Scene *scene = *state;
+    g_autofree char *own = g_build_filename(scene->dir, "own", NULL);
+
+    g_mkdir(own, 0755);
+    assert_int_equal(chmod(scene->dir, 0755), 0);
+    expect_mount_refused(scene, own, scene->backing);
     assert_int_equal(g_rmdir(own), 0); /* not even a lock file */
 }
 
@@ -268,7 +250,7 @@ static void refused_second_mount_leaves_the_first_as_it_was(void **state)
     assert_true(scene_mount(scene, "ttl=1h"));
     expect(agent_do(alice, task_touch, "a"), 0, "change");
     assert_int_equal(scene_command(scene, &output, "mount", scene->backing, other, NULL), 1);
-    expect_one_line(output, scene->mountpoint);
+    assert_true(scene_is_one_line(output, scene->mountpoint));
     assert_int_equal(count_mounts_below(other), 0);
     assert_int_equal(count_mounts_below(scene->mountpoint), 1);
     expect(agent_do(alice, task_touch, "a"), 0, "the holder's next change");
@@ -287,7 +269,7 @@ static void workspace_in_the_mount_of_another_is_refused(void **state)
     g_mkdir(below, 0755);
     assert_true(scene_mount(scene, "ttl=1h"));
     assert_int_equal(scene_command(scene, &output, "mount", inside, NULL), 1);
-    expect_one_line(output, scene->mountpoint);
+    assert_true(scene_is_one_line(output, scene->mountpoint));
     assert_int_equal(count_mounts_below(scene->dir), 1);
 }
 
@@ -301,12 +283,12 @@ static void umount_of_what_is_no_mount_of_ours_is_refused(void **state)
     g_autofree char *output = NULL;
 
     assert_int_equal(scene_command(scene, &output, "umount", scene->backing, NULL), 1);
-    expect_one_line(output, scene->backing);
+    assert_true(scene_is_one_line(output, scene->backing));
     for (guint i = 0; i < G_N_ELEMENTS(odd); i++) {
         g_autofree char *said = NULL;
 
         assert_int_equal(scene_command(scene, &said, "umount", odd[i], NULL), 1);
-        expect_one_line(said, odd[i]);
+        assert_true(scene_is_one_line(said, odd[i]));
     }
     assert_true(g_file_test("/proc/self", G_FILE_TEST_EXISTS));
 }
@@ -337,7 +319,7 @@ static void bad_durations_and_names_are_wrong_usage(void **state)
 
         if (status != 2)
             fail_msg("%s %s: status %d: %s", row[0], row[1], status, output);
-        expect_one_line(output, row[3]);
+        assert_true(scene_is_one_line(output, row[3]));
     }
     assert_int_equal(chdir(back), 0);
     g_free(back);
@@ -355,7 +337,7 @@ static void umount_of_a_busy_mount_says_who(void **state)
     expect(agent_do(alice, task_touch, "a"), 0, "change"); /* its directory is inside now */
     pid = g_strdup_printf("%d", (int)agent_pid(alice));
     assert_int_equal(scene_command(scene, &output, "umount", scene->mountpoint, NULL), 1);
-    expect_one_line(output, pid);
+    assert_true(scene_is_one_line(output, pid));
     expect(agent_do(alice, task_touch, "a"), 0, "change afterwards");
     g_clear_pointer(&output, g_free);
     output = scene_attribute(scene, "epoch");

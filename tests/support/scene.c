@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -26,11 +27,36 @@ static const char *program(void)
     return path;
 }
 
+/* $TMPDIR, else on a disk, as workspaces are: /tmp is memory on many systems. */
+static char *make_directory(void)
+{
+    const char *parent = g_getenv("TMPDIR");
+
+    return g_mkdtemp(g_build_filename(parent ? parent : "/var/tmp", "leasefs-scene-XXXXXX", NULL));
+}
+
+gboolean scene_is_on(Scene *scene, long magic)
+{
+    struct statfs fs;
+
+    return statfs(scene->dir, &fs) == 0 && (long)fs.f_type == magic;
+}
+
+gboolean scene_is_one_line(const char *output, const char *part)
+{
+    const char *end = output ? strchr(output, '\n') : NULL;
+    gboolean is_one = end && end[1] == '\0' && strstr(output, part);
+
+    if (!is_one)
+        printf("# not one line with \"%s\" in it: %s\n", part, output ? output : "(nothing)");
+    return is_one;
+}
+
 Scene *scene_new(gboolean in_place)
 {
     Scene *scene = g_new0(Scene, 1);
 
-    scene->dir = g_dir_make_tmp("leasefs-scene-XXXXXX", NULL);
+    scene->dir = make_directory();
     if (!scene->dir)
         g_error("cannot make a private directory");
     scene->backing = g_build_filename(scene->dir, "ws", NULL);

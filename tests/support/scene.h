@@ -27,6 +27,12 @@ Scene *scene_new(gboolean in_place);
  * did not end well, or a sanitizer complained; its output is on standard error then. */
 gboolean scene_free(Scene *scene);
 
+/* Whether the workspace lies on a filesystem of this type: statfs(2). */
+gboolean scene_is_on(Scene *scene, long magic);
+
+/* Whether what a command said is one line with this in it; else prints it, as a comment of TAP. */
+gboolean scene_is_one_line(const char *output, const char *part);
+
 /* `options` as after -o. FALSE where the mount does not answer within ten seconds: the daemon's
  * output is on standard error then. */
 gboolean scene_mount(Scene *scene, const char *options);
