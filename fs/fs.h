@@ -50,14 +50,10 @@ static inline Fs *fs_of(fuse_req_t req)
     return fuse_req_userdata(req);
 }
 
+/* The kernel names only what it has not forgotten, but for the lookup of `.` by a file handle. */
 static inline Node *fs_node(Fs *fs, fuse_ino_t ino)
 {
-    return ino == FUSE_ROOT_ID ? node_table_root(fs->nodes) : (Node *)(uintptr_t)ino;
-}
-
-static inline fuse_ino_t fs_ino(Fs *fs, Node *node)
-{
-    return node == node_table_root(fs->nodes) ? FUSE_ROOT_ID : (fuse_ino_t)(uintptr_t)node;
+    return node_by_number(fs->nodes, ino);
 }
 
 /* How long the kernel may believe an entry, attributes, or that there is no such name: seconds. */

@@ -107,6 +107,8 @@ static void choose_features(Fs *fs, struct fuse_conn_info *conn)
     }
     if (fs->kernel_checks)
         fuse_set_feature_flag(conn, FUSE_CAP_POSIX_ACL);
+    if (node_table_opens_by_number(fs->nodes))
+        fuse_set_feature_flag(conn, FUSE_CAP_EXPORT_SUPPORT);
     fs->masks = creds_can_mask() && fuse_set_feature_flag(conn, FUSE_CAP_DONT_MASK);
     conn->no_interrupt = 1;
     conn->max_write = MIN(conn->max_write, WORKERS_MAX_WRITE);

@@ -9,7 +9,8 @@
  * outdated when it is opened. That is harmless because what was opened counts only if it is the
  * same inode as the node, and then it is right whatever its name has become.
  *
- * A node without a name cannot be opened again, so its descriptor is never idle.
+ * A node without a name can be opened again only by its number (node-number.c); where that is not
+ * to be had its descriptor is never idle.
  */
 #include "node-private.h"
 #include "util.h"
@@ -35,7 +36,8 @@ static void shed_locked(NodeTable *table, guint keep, NodeTrash *trash)
 void node_fd_settle_locked(NodeFdEntry *entry, NodeTrash *trash)
 {
     NodeTable *table = entry->table;
-    gboolean idle = entry->node != NULL && entry->uses == 0 && entry->node->parent != NULL;
+    gboolean idle = entry->node != NULL && entry->uses == 0 &&
+                    (entry->node->parent != NULL || entry->node->by_number);
 
     if (entry->idle && !idle)
         g_queue_unlink(&table->idle, &entry->link);
@@ -200,13 +202,18 @@ static int try_reopen(NodeTable *table, Node *node, NodeFd *fd_out, guint64 *mov
     g_autoptr(GArray) steps = g_array_new(FALSE, FALSE, sizeof(NodeChild));
     g_auto(NodeFd) at = NODE_FD_INIT;
     NodeTrash trash = NODE_TRASH_INIT;
-    int r;
+    gboolean by_number;
+    int r = 0;
 
     g_array_set_clear_func(steps, node_child_clear);
     node_table_lock(table);
     *moves_out = table->moves;
-    r = plan_walk_locked(node, steps, &at);
+    by_number = node->fd == NULL && node->parent == NULL && node->by_number;
+    if (!by_number)
+        r = plan_walk_locked(node, steps, &at);
     node_table_unlock(table, &trash);
+    if (by_number)
+        return node_fd_open_by_number(table, node, fd_out);
     if (r == 0)
         r = walk(table, steps, &at);
     if (r < 0)

@@ -169,8 +169,10 @@ void node_after_unlink(NodeTable *table, NodeGone *gone, gboolean done)
     node = gone->node;
     n_links = done ? count_links(gone) : 1;
     node_table_lock(table);
-    if (n_links == 0)
+    if (n_links == 0) {
         node_unhash_locked(node);
+        node->by_number = FALSE;
+    }
     if (n_links == 0 ||
         (done && node->parent == gone->parent && strcmp(node->name, gone->name) == 0))
         node_drop_name_locked(node, &trash);

@@ -9,8 +9,7 @@
 
 typedef struct NodeFdEntry NodeFdEntry;
 
-/* 128 bytes, which malloc serves with 144; the name is apart (one node is known to the
- * kernel by its address and cannot move). With the name and both indexes a file costs about 240. */
+/* 128 bytes, which malloc serves with 144; the name is apart. */
 struct Node {
     NodeTable *table;
     Node *parent; /* a reference; NULL: the root, or a node without a known name */
@@ -20,26 +19,30 @@ struct Node {
     Node *prev;
     NodeFdEntry *fd;
     IoModes io_modes;
+    guint32 generation;
     gpointer data; /* atomic */
     GDestroyNotify data_destroy;
     dev_t dev;
     ino_t ino;
     gint64 btime_ns; /* 0: the filesystem gives none */
-    guint64 generation;
+    guint64 number;  /* what the kernel calls it */
     guint64 lookups;
     guint32 refs; /* of node_ref and of children; freed when this and lookups are 0 */
     guint16 type; /* S_IFMT bits */
-    guint16 hashed;
+    guint8 hashed;
+    guint8 by_number; /* nameless, but not unlinked: opened by its number when it has to be */
 };
 
 struct NodeTable {
     pthread_mutex_t mutex;
-    GHashTable *by_id;   /* set of nodes: (dev, ino) */
-    GHashTable *by_name; /* set of nodes: (parent, name) */
-    GHashTable *strays;  /* set of nodes no longer in by_id: their inode number may be another's */
+    GHashTable *by_id;     /* set of nodes: (dev, ino) */
+    GHashTable *by_name;   /* set of nodes: (parent, name) */
+    GHashTable *by_number; /* set of all nodes */
+    GHashTable *strays; /* set of nodes no longer in by_id: their inode number may be another's */
     Node *root;
     gboolean use_btime;
-    guint64 last_generation;
+    int handle_fd; /* to open by handle with; -1: cannot */
+    guint64 last_serial;
     guint64 moves; /* grows whenever a node loses the name it had */
     GQueue idle;   /* of NodeFdEntry, the least recently used last */
     guint max_idle;
@@ -78,6 +81,17 @@ void node_table_unlock(NodeTable *table, NodeTrash *trash);
 /* Whether a statx answer describes this very file. Needs no lock: identity never changes. */
 gboolean node_is_file(const Node *node, const struct statx *stx);
 void node_child_clear(gpointer child); /* a NodeChild */
+
+/* Gives a new node its number and generation, and puts it into by_number. */
+void node_give_number_locked(NodeTable *table, Node *node);
+guint node_number_hash(gconstpointer node);
+gboolean node_number_equal(gconstpointer a, gconstpointer b);
+/* Finds out whether files can be opened by their number. The table's root is there. */
+void node_table_open_handles(NodeTable *table, int root_fd);
+/* Opens a node without a name: 0, -ESTALE, or another -errno. */
+int node_fd_open_by_number(NodeTable *table, Node *node, NodeFd *fd_out);
+/* Counts a lookup without a name. */
+Node *node_find_or_add_nameless(NodeTable *table, const struct statx *stx);
 
 gboolean node_name_is_plain(const char *name);
 Node *node_find_locked(NodeTable *table, const struct statx *stx); /* by (dev, ino) alone */

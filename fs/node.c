@@ -84,8 +84,8 @@ static Node *add_locked(NodeTable *table, const struct statx *stx)
     node->ino = stx->stx_ino;
     node->type = stx->stx_mode & S_IFMT;
     node->btime_ns = btime_of(table, stx);
-    node->generation = ++table->last_generation;
     node->hashed = TRUE;
+    node_give_number_locked(table, node);
     g_hash_table_add(table->by_id, node);
     return node;
 }
@@ -111,6 +111,7 @@ void node_reap_locked(Node *node, NodeTrash *trash)
             parent->refs--;
         }
         g_hash_table_remove(node->hashed ? node->table->by_id : node->table->strays, node);
+        g_hash_table_remove(node->table->by_number, node);
         node_fd_detach_locked(node, trash);
         node->next = trash->nodes;
         trash->nodes = node;
@@ -171,6 +172,7 @@ NodeTable *node_table_new(int root_fd, guint max_fds, GError **error)
     pthread_mutex_init(&table->mutex, NULL);
     table->by_id = g_hash_table_new(id_hash, id_equal);
     table->by_name = g_hash_table_new(node_name_hash, node_name_equal);
+    table->by_number = g_hash_table_new(node_number_hash, node_number_equal);
     table->strays = g_hash_table_new(NULL, NULL);
     g_queue_init(&table->idle);
     table->max_idle = max_fds;
@@ -179,6 +181,7 @@ NodeTable *node_table_new(int root_fd, guint max_fds, GError **error)
     table->use_btime = !is_overlay(owned_fd);
     table->root = add_locked(table, &stx);
     table->root->refs = 1;
+    node_table_open_handles(table, owned_fd);
     node_fd_adopt(table, table->root, fd_steal(&owned_fd), &fd);
     node_fd_clear(&fd);
     return table;
@@ -207,7 +210,9 @@ void node_table_free(NodeTable *table)
             trash.nodes = node;
         }
     }
+    autofd_clear(&table->handle_fd);
     g_hash_table_unref(table->by_name);
+    g_hash_table_unref(table->by_number);
     g_hash_table_unref(table->by_id);
     g_hash_table_unref(table->strays);
     trash_empty(&trash);
@@ -274,22 +279,43 @@ void node_unref(NodeTable *table, Node *node)
 
 /* --- lookup --- */
 
+static Node *count_lookup_locked(NodeTable *table, const struct statx *stx, NodeTrash *trash)
+{
+    Node *node = node_find_locked(table, stx);
+
+    if (node != NULL && node != table->root && !node_is_file(node, stx)) {
+        node_unhash_locked(node);
+        node_drop_name_locked(node, trash);
+        node = NULL;
+    }
+    if (node == NULL)
+        node = add_locked(table, stx);
+    node->lookups++;
+    return node;
+}
+
 Node *node_find_or_add(NodeTable *table, Node *parent, const char *name, const struct statx *stx)
 {
     NodeTrash trash = NODE_TRASH_INIT;
     Node *node;
 
     node_table_lock(table);
-    node = node_find_locked(table, stx);
-    if (node != NULL && node != table->root && !node_is_file(node, stx)) {
-        node_unhash_locked(node);
-        node_drop_name_locked(node, &trash);
-        node = NULL;
-    }
-    if (node == NULL)
-        node = add_locked(table, stx);
-    node->lookups++;
+    node = count_lookup_locked(table, stx, &trash);
     node_set_name_locked(node, parent, name, &trash);
+    node_table_unlock(table, &trash);
+    return node;
+}
+
+/* A directory gets its name right away, by the lookups that the kernel makes of it. */
+Node *node_find_or_add_nameless(NodeTable *table, const struct statx *stx)
+{
+    NodeTrash trash = NODE_TRASH_INIT;
+    Node *node;
+
+    node_table_lock(table);
+    node = count_lookup_locked(table, stx, &trash);
+    if (node->parent == NULL && !S_ISDIR(node->type) && stx->stx_nlink > 0)
+        node->by_number = table->handle_fd >= 0;
     node_table_unlock(table, &trash);
     return node;
 }
@@ -377,11 +403,6 @@ ino_t node_ino(const Node *node)
 mode_t node_type(const Node *node)
 {
     return node->type;
-}
-
-guint64 node_generation(const Node *node)
-{
-    return node->generation;
 }
 
 IoModes *node_io_modes(Node *node)

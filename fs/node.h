@@ -88,8 +88,22 @@ void node_renamed(NodeTable *table, Node *parent, const char *name, Node *new_pa
 gboolean node_is_unlinked(NodeTable *table, Node *node);
 dev_t node_dev(const Node *node);
 ino_t node_ino(const Node *node);
-mode_t node_type(const Node *node);        /* S_IFMT bits */
-guint64 node_generation(const Node *node); /* unique in the daemon's life */
+mode_t node_type(const Node *node); /* S_IFMT bits */
+/* What the kernel calls a node, alone and with the generation: unique among the nodes that it
+ * knows, and, where handles can be opened, the same again after it was forgotten. The root's is 1.
+ */
+guint64 node_number(const Node *node);
+guint64 node_generation(const Node *node); /* 32 bits */
+/* Borrowed; NULL where the kernel has forgotten it. */
+Node *node_by_number(NodeTable *table, guint64 number);
+
+/* Whether a file can be found by its number when the table has forgotten it: ext2, ext3 or ext4
+ * below, and CAP_DAC_READ_SEARCH. */
+gboolean node_table_opens_by_number(NodeTable *table);
+/* Like node_lookup, for file handles: by number alone, and what is above a directory. -ESTALE where
+ * there is no such file (any more), or nothing above. */
+int node_lookup_number(NodeTable *table, guint64 number, struct stat *stat_out, Node **node_out);
+int node_lookup_parent(NodeTable *table, Node *node, struct stat *stat_out, Node **node_out);
 
 /* The path relative to the workspace ("" for its root), with `name` appended where not NULL.
  * Owned; NULL where the node is unlinked. */

@@ -2,13 +2,14 @@
 #include "ops.h"
 #include <errno.h>
 #include <limits.h>
+#include <string.h>
 
 void ops_fill_entry(Fs *fs, Node *node, const struct stat *st, struct fuse_entry_param *entry_out)
 {
     double seconds = fs_cache_seconds(fs);
 
     *entry_out = (struct fuse_entry_param){
-        .ino = fs_ino(fs, node),
+        .ino = node_number(node),
         .generation = node_generation(node),
         .attr = *st,
         .attr_timeout = seconds,
@@ -39,18 +40,30 @@ static void reply_negative(fuse_req_t req, Fs *fs)
         fuse_reply_err(req, ENOENT);
 }
 
+static int look_up_child(Fs *fs, Node *parent, const char *name, struct stat *st_out,
+                         Node **node_out)
+{
+    g_auto(NodeFd) fd = NODE_FD_INIT;
+    int r = node_fd_get(fs->nodes, parent, &fd);
+
+    return r != 0 ? r : node_lookup(fs->nodes, parent, fd.fd, name, st_out, node_out);
+}
+
+/* The kernel asks for `.` and `..` only when someone comes with a file handle: the first with a
+ * number that may be forgotten, or invented. */
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
     Fs *fs = fs_of(req);
-    g_auto(NodeFd) fd = NODE_FD_INIT;
     struct stat st;
     Node *node = NULL;
     int r;
 
-    r = node_fd_get(fs->nodes, fs_node(fs, parent), &fd);
-    if (r == 0)
-        r = node_lookup(fs->nodes, fs_node(fs, parent), fd.fd, name, &st, &node);
-    node_fd_clear(&fd);
+    if (strcmp(name, ".") == 0)
+        r = node_lookup_number(fs->nodes, parent, &st, &node);
+    else if (strcmp(name, "..") == 0)
+        r = node_lookup_parent(fs->nodes, fs_node(fs, parent), &st, &node);
+    else
+        r = look_up_child(fs, fs_node(fs, parent), name, &st, &node);
     if (r == -ENOENT)
         reply_negative(req, fs);
     else

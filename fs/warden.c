@@ -73,7 +73,7 @@ void warden_forget_attributes(Warden *warden, Node *node)
 /* ENOENT: the kernel has forgotten it by itself. */
 static void invalidate(Fs *fs, Node *node, off_t off, off_t length)
 {
-    int r = fuse_lowlevel_notify_inval_inode(fs->se, fs_ino(fs, node), off, length);
+    int r = fuse_lowlevel_notify_inval_inode(fs->se, node_number(node), off, length);
 
     if (r != 0 && r != -ENOENT)
         g_debug("cannot write back or drop cached pages: %s", g_strerror(-r));
@@ -86,7 +86,7 @@ static void expire_children(Fs *fs, Node *directory)
     for (guint i = 0; i < children->len; i++) {
         const NodeChild *child = &g_array_index(children, NodeChild, i);
 
-        fuse_lowlevel_notify_inval_entry(fs->se, fs_ino(fs, directory), child->name,
+        fuse_lowlevel_notify_inval_entry(fs->se, node_number(directory), child->name,
                                          strlen(child->name));
     }
 }
