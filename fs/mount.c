@@ -85,13 +85,16 @@ static void choose_features(Fs *fs, struct fuse_conn_info *conn)
         FUSE_CAP_PARALLEL_DIROPS,
         FUSE_CAP_HANDLE_KILLPRIV_V2,
         FUSE_CAP_CACHE_SYMLINKS,
+        FUSE_CAP_SPLICE_WRITE,
         /* a file beside a direct writer is direct, and mapped as any other */
         FUSE_CAP_DIRECT_IO_ALLOW_MMAP,
     };
     static const uint64_t never[] = {
         /* refused writes would report success */
-        FUSE_CAP_WRITEBACK_CACHE, FUSE_CAP_SPLICE_READ, FUSE_CAP_SPLICE_WRITE,
-        FUSE_CAP_SPLICE_MOVE,     FUSE_CAP_PASSTHROUGH,
+        FUSE_CAP_WRITEBACK_CACHE,
+        FUSE_CAP_SPLICE_READ,
+        FUSE_CAP_SPLICE_MOVE,
+        FUSE_CAP_PASSTHROUGH,
     };
 
     for (guint i = 0; i < G_N_ELEMENTS(always); i++)

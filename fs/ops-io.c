@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ops.h"
 #include "warden.h"
+#include "workers.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/uio.h>
+
+/* From this size on the pages of the file are handed to the kernel without a copy in between. */
+#define SPLICE_FROM_BYTES 65536
 
 /* One buffer a thread, as large as the largest read that it has met. */
 typedef struct ReadBuffer {
@@ -38,11 +42,9 @@ static char *this_threads_buffer(size_t size)
 }
 
 /* Up to size bytes, fewer only at the end of the file: a short answer would tell the kernel that
- * the file ends there. */
-static ssize_t read_fully(int fd, char *bytes, size_t size, off_t off)
+ * the file ends there. `done` have been read already. */
+static ssize_t read_rest(int fd, char *bytes, size_t size, off_t off, size_t done)
 {
-    size_t done = 0;
-
     while (done < size) {
         ssize_t n = pread(fd, bytes + done, size - done, off + (off_t)done);
 
@@ -57,16 +59,51 @@ static ssize_t read_fully(int fd, char *bytes, size_t size, off_t off)
     return (ssize_t)done;
 }
 
-static void op_read(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, size_t size, off_t off,
-                    struct fuse_file_info *fi)
+/* What is in the page cache; 0 where nothing is, or the filesystem cannot tell. */
+static size_t read_cached(int fd, char *bytes, size_t size, off_t off)
+{
+    struct iovec iov = {.iov_base = bytes, .iov_len = size};
+    ssize_t n = preadv2(fd, &iov, 1, off, RWF_NOWAIT);
+
+    return n > 0 ? (size_t)n : 0;
+}
+
+static void read_copying(fuse_req_t req, Fs *fs, int fd, size_t size, off_t off)
 {
     char *bytes = this_threads_buffer(size);
-    ssize_t n = read_fully(handle_of(fi->fh)->fd, bytes, size, off);
+    size_t cached = read_cached(fd, bytes, size, off);
+    ssize_t n;
 
+    if (cached == 0)
+        workers_will_block(fs->workers);
+    n = read_rest(fd, bytes, size, off, cached);
     if (n < 0)
         fuse_reply_err(req, (int)-n);
     else
         fuse_reply_buf(req, bytes, (size_t)n);
+}
+
+static void read_splicing(fuse_req_t req, Fs *fs, int fd, size_t size, off_t off)
+{
+    struct fuse_bufvec pages = FUSE_BUFVEC_INIT(size);
+    char last;
+
+    /* the last byte tells for all that a read-ahead below brings */
+    if (read_cached(fd, &last, 1, off + (off_t)size - 1) == 0)
+        workers_will_block(fs->workers);
+    pages.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK | FUSE_BUF_FD_RETRY;
+    pages.buf[0].fd = fd;
+    pages.buf[0].pos = off;
+    fuse_reply_data(req, &pages, 0);
+}
+
+static void op_read(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, size_t size, off_t off,
+                    struct fuse_file_info *fi)
+{
+    if (size >= SPLICE_FROM_BYTES)
+        read_splicing(req, fs_of(req), handle_of(fi->fh)->fd, size, off);
+    else
+        read_copying(req, fs_of(req), handle_of(fi->fh)->fd, size, off);
 }
 
 /* All of it, or what fitted before an error. */

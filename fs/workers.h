@@ -3,16 +3,13 @@
 /*
  * The threads that read the kernel's requests and answer them.
  *
- * Each has a /dev/fuse descriptor of its own where the kernel gives one. Whoever takes a request
- * and leaves nobody reading starts another thread first, so that a slow request (fsync) keeps no
- * other waiting; threads beyond the few that may idle end.
- *
  * libfuse parses and dispatches, but its own loop is not used: it ends its threads by
  * pthread_cancel, which can strike one that holds a lock of the C library, and then the daemon
  * never ends. These leave by themselves. And a request that libfuse does not know can be taken
  * here.
  *
- * Thread safety: workers_end may be called from any thread, once workers_new has returned.
+ * Thread safety: workers_end and workers_will_block may be called from any thread, once workers_new
+ * has returned.
  */
 #include "fs.h"
 #include <linux/fuse.h>
@@ -35,3 +32,7 @@ void workers_free(Workers *workers);
 int workers_run(Workers *workers);
 /* Does not wait. Requests that were taken are answered. */
 void workers_end(Workers *workers);
+
+/* To be said by an operation before a call that is known to wait for a disk: somebody else reads
+ * meanwhile. Where nothing is said, that happens a few milliseconds later. */
+void workers_will_block(Workers *workers);
