@@ -13,7 +13,8 @@
  * Mode: a directory with a default ACL ignores the umask, and only the backing filesystem knows
  * whether there is one. So the kernel is told not to mask, and the umask is set around the call.
  * It is shared by all threads of a process, unless unshare(2) gives a thread a copy of its own:
- * each worker does so at its first creation. Elsewhere it stays 0.
+ * each worker does so at its first creation, and then keeps the umask of its last caller, as most
+ * have the same. Elsewhere it stays 0.
  */
 #include "creds.h"
 #include "util.h"
@@ -36,6 +37,7 @@ static const guint32 kept_caps =
     1u << CAP_DAC_OVERRIDE | 1u << CAP_DAC_READ_SEARCH | 1u << CAP_FOWNER | 1u << CAP_MKNOD;
 
 static _Thread_local gboolean has_own_umask;
+static _Thread_local mode_t own_umask; /* as it stands */
 
 static gboolean take_own_umask(void)
 {
@@ -127,9 +129,9 @@ Creds creds_become(fuse_req_t req, Fs *fs, mode_t mode)
     const struct fuse_ctx *ctx = fuse_req_ctx(req);
     Creds creds = {0};
 
-    if (fs->masks && ctx->umask != 0 && take_own_umask()) {
+    if (fs->masks && ctx->umask != own_umask && take_own_umask()) {
         umask(ctx->umask);
-        creds.masked = TRUE;
+        own_umask = ctx->umask;
     }
     if (!fs->as_root)
         return creds;
@@ -150,8 +152,6 @@ Creds creds_become(fuse_req_t req, Fs *fs, mode_t mode)
 
 void creds_restore(Creds *creds)
 {
-    if (creds->masked)
-        umask(0);
     if (creds->switched_uid)
         setfsuid(geteuid());
     if (creds->switched_gid)

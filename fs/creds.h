@@ -14,7 +14,6 @@ gboolean creds_can_mask(void);
 typedef struct Creds {
     gboolean switched_uid;
     gboolean switched_gid;
-    gboolean masked;
     GArray *groups; /* the daemon's own, while the thread has the caller's; else NULL */
 } Creds;
 

@@ -63,7 +63,7 @@ void node_fd_detach_locked(Node *node, NodeTrash *trash)
     node_fd_settle_locked(entry, trash);
 }
 
-static void use_locked(NodeFdEntry *entry, NodeFd *fd_out)
+void node_fd_use_locked(NodeFdEntry *entry, NodeFd *fd_out)
 {
     entry->uses++;
     if (entry->idle)
@@ -89,7 +89,7 @@ void node_fd_adopt(NodeTable *table, Node *node, int fd, NodeFd *fd_out)
         node->fd = entry;
         table->n_fds++;
     }
-    use_locked(node->fd, fd_out);
+    node_fd_use_locked(node->fd, fd_out);
     node_table_unlock(table, &trash);
 }
 
@@ -101,7 +101,7 @@ gboolean node_fd_get_cached(NodeTable *table, Node *node, NodeFd *fd_out)
     node_table_lock(table);
     cached = node->fd != NULL;
     if (cached)
-        use_locked(node->fd, fd_out);
+        node_fd_use_locked(node->fd, fd_out);
     node_table_unlock(table, &trash);
     return cached;
 }
@@ -129,7 +129,7 @@ void node_fd_path(const NodeFd *fd, NodePath *path_out)
 }
 
 /* Other users of the process's descriptors may have taken the last one: idle ones make room. */
-static int open_path_at(NodeTable *table, int dir_fd, const char *name)
+int node_open_path_at(NodeTable *table, int dir_fd, const char *name)
 {
     const int flags = O_PATH | O_NOFOLLOW | O_CLOEXEC;
     NodeTrash trash = NODE_TRASH_INIT;
@@ -150,7 +150,7 @@ static int open_path_at(NodeTable *table, int dir_fd, const char *name)
 int node_fd_open_at(NodeTable *table, Node *node, int dir_fd, const char *name, NodeFd *fd_out)
 {
     struct statx stx;
-    autofd fd = open_path_at(table, dir_fd, name);
+    autofd fd = node_open_path_at(table, dir_fd, name);
     int r;
 
     if (fd < 0)
@@ -177,7 +177,7 @@ static int plan_walk_locked(Node *node, GArray *steps, NodeFd *start_out)
         node->refs++;
         g_array_append_val(steps, step);
     }
-    use_locked(node->fd, start_out);
+    node_fd_use_locked(node->fd, start_out);
     return 0;
 }
 

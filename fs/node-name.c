@@ -11,6 +11,7 @@
  * keeps outdated names from closing a circle of parents.
  */
 #include "node-private.h"
+#include "util.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -20,7 +21,8 @@ struct NodeGone {
     Node *parent;
     char *name;
     NodeFd fd;
-    guint32 n_links; /* before */
+    guint32 n_links; /* before; 0: not known */
+    guint64 links_made;
 };
 
 guint node_name_hash(gconstpointer key)
@@ -112,46 +114,102 @@ void node_set_name_locked(Node *node, Node *parent, const char *name, NodeTrash 
         node_fd_settle_locked(node->fd, trash);
 }
 
-NodeGone *node_before_unlink(NodeTable *table, Node *parent, int parent_fd, const char *name)
+void node_link_begin(NodeTable *table)
+{
+    atomic_fetch_add(&table->links_begun, 1);
+}
+
+void node_link_end(NodeTable *table)
+{
+    atomic_fetch_add(&table->links_ended, 1);
+}
+
+/* Stands for the links made so far, while none is on its way. */
+static guint64 links_made(NodeTable *table)
+{
+    guint64 ended = atomic_load(&table->links_ended);
+
+    return atomic_load(&table->links_begun) == ended ? ended : G_MAXUINT64;
+}
+
+static gboolean none_begun_since(NodeTable *table, guint64 made)
+{
+    return atomic_load(&table->links_begun) == made;
+}
+
+/* The node of a name that is about to go, referenced, or NULL; with an open descriptor where one is
+ * to be had. A name that the table knows, of a node that is open, costs no system call: should it
+ * be another file's by now, the links of the node will tell. */
+static Node *find_going(NodeTable *table, Node *parent, int parent_fd, const char *name,
+                        NodeFd *fd_out, guint32 *n_links_out)
 {
     NodeTrash trash = NODE_TRASH_INIT;
+    autofd fd = -1;
     struct statx stx;
-    NodeGone *gone;
     Node *node;
 
-    if (!node_name_is_plain(name) || node_statx(parent_fd, name, 0, &stx) < 0)
+    node_table_lock(table);
+    node = find_named_locked(table, parent, name);
+    if (node != NULL && node->fd != NULL) {
+        node_fd_use_locked(node->fd, fd_out);
+        node->refs++;
+    } else {
+        node = NULL;
+    }
+    node_table_unlock(table, &trash);
+    if (node != NULL)
+        return node;
+
+    fd = node_open_path_at(table, parent_fd, name);
+    if (node_statx(fd >= 0 ? fd : parent_fd, fd >= 0 ? "" : name, fd >= 0 ? AT_EMPTY_PATH : 0,
+                   &stx) < 0)
         return NULL;
     node_table_lock(table);
     node = node_find_locked(table, &stx);
     if (node != NULL && (node == table->root || !node_is_file(node, &stx)))
         node = NULL;
-    if (node != NULL) {
+    if (node != NULL)
         node->refs++;
-        parent->refs++;
-    }
     node_table_unlock(table, &trash);
+    *n_links_out = stx.stx_nlink;
+    /* Without a descriptor only the use of the file after its removal fails, not the removal. */
+    if (node != NULL && fd >= 0)
+        node_fd_adopt(table, node, fd_steal(&fd), fd_out);
+    return node;
+}
+
+NodeGone *node_before_unlink(NodeTable *table, Node *parent, int parent_fd, const char *name)
+{
+    NodeFd fd = NODE_FD_INIT;
+    guint64 made = links_made(table);
+    guint32 n_links = 0;
+    NodeGone *gone;
+    Node *node;
+
+    if (!node_name_is_plain(name))
+        return NULL;
+    node = find_going(table, parent, parent_fd, name, &fd, &n_links);
     if (node == NULL)
         return NULL;
-
     gone = g_new0(NodeGone, 1);
     gone->node = node;
-    gone->parent = parent;
+    gone->parent = node_ref(table, parent);
     gone->name = g_strdup(name);
-    gone->fd = (NodeFd)NODE_FD_INIT;
-    gone->n_links = stx.stx_nlink;
-    /* Without a descriptor only the use of the file after its removal fails, not the removal. */
-    if (!node_fd_get_cached(table, node, &gone->fd))
-        (void)node_fd_open_at(table, node, parent_fd, name, &gone->fd);
+    gone->fd = fd;
+    gone->n_links = n_links;
+    gone->links_made = made;
     return gone;
 }
 
-/* The links that are left, asked of the file itself where it is open: another may have been made
- * or removed since node_before_unlink. */
-static guint32 count_links(const NodeGone *gone)
+/* The links that are left. Another may have been made or removed since node_before_unlink: so the
+ * file itself is asked where it is open, unless it had one link and no other was made. */
+static guint32 count_links(NodeTable *table, const NodeGone *gone)
 {
     struct statx stx;
 
     if (S_ISDIR(gone->node->type))
+        return 0;
+    if (gone->n_links == 1 && none_begun_since(table, gone->links_made))
         return 0;
     if (gone->fd.fd >= 0 && node_statx(gone->fd.fd, "", AT_EMPTY_PATH, &stx) == 0)
         return stx.stx_nlink;
@@ -167,7 +225,7 @@ void node_after_unlink(NodeTable *table, NodeGone *gone, gboolean done)
     if (gone == NULL)
         return;
     node = gone->node;
-    n_links = done ? count_links(gone) : 1;
+    n_links = done ? count_links(table, gone) : 1;
     node_table_lock(table);
     if (n_links == 0) {
         node_unhash_locked(node);

@@ -6,6 +6,7 @@
 #include "node.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 typedef struct NodeFdEntry NodeFdEntry;
 
@@ -43,8 +44,9 @@ struct NodeTable {
     gboolean use_btime;
     int handle_fd; /* to open by handle with; -1: cannot */
     guint64 last_serial;
-    guint64 moves; /* grows whenever a node loses the name it had */
-    GQueue idle;   /* of NodeFdEntry, the least recently used last */
+    _Atomic guint64 links_begun, links_ended; /* of node_link_begin, _end */
+    guint64 moves;                            /* grows whenever a node loses the name it had */
+    GQueue idle;                              /* of NodeFdEntry, the least recently used last */
     guint max_idle;
     guint n_fds;
 };
@@ -108,6 +110,9 @@ void node_drop_name_locked(Node *node, NodeTrash *trash);
 
 /* Drops the node's claim on its descriptor. */
 void node_fd_detach_locked(Node *node, NodeTrash *trash);
+/* A descriptor of whatever bears the name (O_PATH), or -errno. */
+int node_open_path_at(NodeTable *table, int dir_fd, const char *name);
+void node_fd_use_locked(NodeFdEntry *entry, NodeFd *fd_out);
 /* To be called whenever an entry's users, node or the node's name changed. */
 void node_fd_settle_locked(NodeFdEntry *entry, NodeTrash *trash);
 /* Gives the node this descriptor (taken), or drops it where the node has one by now. */

@@ -44,6 +44,12 @@ int node_fd_get(NodeTable *table, Node *node, NodeFd *fd_out);
 void node_fd_clear(NodeFd *fd);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(NodeFd, node_fd_clear)
 
+/* What a node's file says of itself, without keeping a descriptor of it. 0, or as node_fd_get. */
+struct statx;
+int node_stat(NodeTable *table, Node *node, struct statx *stx_out);
+/* Opens the file with these flags of open(2): a descriptor, or an error as node_fd_get. */
+int node_open(NodeTable *table, Node *node, int flags);
+
 /* `/proc/self/fd/N` of a node's descriptor, for the calls that refuse O_PATH. */
 typedef struct NodePath {
     char text[40];
@@ -55,7 +61,6 @@ void node_fd_path(const NodeFd *fd, NodePath *path_out);
 int node_lookup(NodeTable *table, Node *parent, int parent_fd, const char *name,
                 struct stat *stat_out, Node **node_out);
 /* The same with the answer of a statx at hand (readdirplus). */
-struct statx;
 Node *node_find_or_add(NodeTable *table, Node *parent, const char *name, const struct statx *stx);
 /* A file without a name (O_TMPFILE), by a descriptor of it (borrowed): counts one lookup. */
 Node *node_add_nameless(NodeTable *table, int fd, const struct statx *stx);
@@ -80,6 +85,9 @@ typedef struct NodeGone NodeGone;
 NodeGone *node_before_unlink(NodeTable *table, Node *parent, int parent_fd, const char *name);
 /* Takes `gone` (NULL is fine). `done`: the name is gone; else nothing happened. */
 void node_after_unlink(NodeTable *table, NodeGone *gone, gboolean done);
+/* Around a backing call that gives a file one more name. */
+void node_link_begin(NodeTable *table);
+void node_link_end(NodeTable *table);
 /* A rename that succeeded: moves names, also of what stood at the target when exchanged. */
 void node_renamed(NodeTable *table, Node *parent, const char *name, Node *new_parent,
                   const char *new_name, gboolean exchange);

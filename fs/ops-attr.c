@@ -5,15 +5,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 
 static int stat_node(Fs *fs, Node *node, struct stat *st_out)
 {
-    g_auto(NodeFd) fd = NODE_FD_INIT;
-    int r = node_fd_get(fs->nodes, node, &fd);
+    struct statx stx;
+    int r = node_stat(fs->nodes, node, &stx);
 
-    if (r != 0)
-        return r;
-    return fstatat(fd.fd, "", st_out, AT_EMPTY_PATH) == 0 ? 0 : -errno;
+    if (r == 0)
+        node_stat_from_statx(&stx, st_out);
+    return r;
 }
 
 static int stat_open(Fs *fs, Node *node, const struct fuse_file_info *fi, struct stat *st_out)
@@ -39,20 +40,41 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
     reply_attr(req, fs, stat_open(fs, fs_node(fs, ino), fi, &st), &st);
 }
 
-static int change_mode(Fs *fs, Node *node, int fd, const NodePath *path, mode_t mode)
+/* fchmodat2(2), by its number: glibc has it since 2.39. */
+#define SYS_FCHMODAT2 452
+
+/* Needs no path below /proc where the kernel is 6.6 or later. */
+static int change_mode_of(const NodeFd *fd, mode_t mode)
 {
+    static _Atomic gboolean missing;
+    NodePath path;
+
+    if (!atomic_load_explicit(&missing, memory_order_relaxed)) {
+        if (syscall(SYS_FCHMODAT2, fd->fd, "", mode, AT_EMPTY_PATH) == 0)
+            return 0;
+        if (errno != ENOSYS)
+            return -errno;
+        atomic_store_explicit(&missing, TRUE, memory_order_relaxed);
+    }
+    node_fd_path(fd, &path);
+    return chmod(path.text, mode) == 0 ? 0 : -errno;
+}
+
+static int change_mode(Fs *fs, Node *node, const NodeFd *fd, mode_t mode)
+{
+    gboolean hides = node_type(node) == S_IFDIR && !fs->kernel_checks;
     struct stat st;
+    int r;
 
     if (node_type(node) == S_IFLNK)
         return -EOPNOTSUPP;
-    if (fstatat(fd, "", &st, AT_EMPTY_PATH) != 0)
+    if (hides && fstatat(fd->fd, "", &st, AT_EMPTY_PATH) != 0)
         return -errno;
-    if (chmod(path->text, mode & 07777) != 0)
-        return -errno;
+    r = change_mode_of(fd, mode & 07777);
     /* The kernel does not look at the search permission of directories that it has cached. */
-    if (S_ISDIR(st.st_mode) && !fs->kernel_checks && (st.st_mode & 0111 & ~mode))
+    if (r == 0 && hides && (st.st_mode & 0111 & ~mode))
         warden_expire_children(fs->warden, node);
-    return 0;
+    return r;
 }
 
 static int change_owner(int fd, const struct stat *attr, int to_set)
@@ -63,13 +85,15 @@ static int change_owner(int fd, const struct stat *attr, int to_set)
     return fchownat(fd, "", uid, gid, AT_EMPTY_PATH) == 0 ? 0 : -errno;
 }
 
-static int change_size(fuse_req_t req, Fs *fs, Node *node, const NodePath *path, off_t size,
+static int change_size(fuse_req_t req, Fs *fs, Node *node, off_t size,
                        const struct fuse_file_info *fi)
 {
-    autofd opened_fd = fi ? -1 : open(path->text, O_WRONLY | O_CLOEXEC);
+    autofd opened_fd = fi ? -1 : node_open(fs->nodes, node, O_WRONLY | O_CLOEXEC);
     int fd = fi ? handle_of(fi->fh)->fd : opened_fd;
 
-    if (fd < 0 || ftruncate(fd, size) != 0)
+    if (fd < 0)
+        return fd;
+    if (ftruncate(fd, size) != 0)
         return -errno;
     creds_clear_suid(req, fs, node, fd);
     return 0;
@@ -94,26 +118,26 @@ static int change_times(int fd, const struct stat *attr, int to_set)
     return utimensat(fd, "", times, AT_EMPTY_PATH) == 0 ? 0 : -errno;
 }
 
+#define SETS_OWNER (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)
+#define SETS_TIMES                                                                                 \
+    (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)
+
 static int set_attributes(fuse_req_t req, Fs *fs, const Change *change, Node *node,
                           const struct stat *attr, int to_set, const struct fuse_file_info *fi)
 {
     g_auto(NodeFd) fd = NODE_FD_INIT;
-    NodePath path;
-    int r;
+    int r = 0;
 
     guard_assert_admitted(change);
-    r = node_fd_get(fs->nodes, node, &fd);
-    if (r != 0)
-        return r;
-    node_fd_path(&fd, &path);
-    if (to_set & FUSE_SET_ATTR_MODE)
-        r = change_mode(fs, node, fd.fd, &path, attr->st_mode);
-    if (r == 0 && (to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)))
+    if (to_set & (FUSE_SET_ATTR_MODE | SETS_OWNER | SETS_TIMES))
+        r = node_fd_get(fs->nodes, node, &fd);
+    if (r == 0 && (to_set & FUSE_SET_ATTR_MODE))
+        r = change_mode(fs, node, &fd, attr->st_mode);
+    if (r == 0 && (to_set & SETS_OWNER))
         r = change_owner(fd.fd, attr, to_set);
     if (r == 0 && (to_set & FUSE_SET_ATTR_SIZE))
-        r = change_size(req, fs, node, &path, attr->st_size, fi);
-    if (r == 0 && (to_set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME |
-                             FUSE_SET_ATTR_MTIME_NOW)))
+        r = change_size(req, fs, node, attr->st_size, fi);
+    if (r == 0 && (to_set & SETS_TIMES))
         r = change_times(fd.fd, attr, to_set);
     return r;
 }

@@ -24,30 +24,16 @@ static int backing_flags(int flags)
 
 /* An append-only file (FS_APPEND_FL) opens for writing only with O_APPEND, and O_NOATIME is for its
  * owner: the one is kept where the file asks for it, the other left where it cannot be had. */
-static int open_backing(const Fs *fs, const char *path, int flags)
-{
-    int unseen = fs->options->no_atime ? O_NOATIME : 0;
-    int fd = open(path, backing_flags(flags) | unseen);
-
-    if (fd < 0 && errno == EPERM && (flags & O_APPEND))
-        fd = open(path, backing_flags(flags) | O_APPEND | unseen);
-    if (fd < 0 && errno == EPERM && unseen)
-        fd = open(path, backing_flags(flags));
-    return fd;
-}
-
 static int open_node(Fs *fs, Node *node, int flags)
 {
-    g_auto(NodeFd) path_fd = NODE_FD_INIT;
-    NodePath path;
-    int fd, r;
+    int unseen = fs->options->no_atime ? O_NOATIME : 0;
+    int fd = node_open(fs->nodes, node, backing_flags(flags) | unseen);
 
-    r = node_fd_get(fs->nodes, node, &path_fd);
-    if (r != 0)
-        return r;
-    node_fd_path(&path_fd, &path);
-    fd = open_backing(fs, path.text, flags);
-    return fd >= 0 ? fd : -errno;
+    if (fd == -EPERM && (flags & O_APPEND))
+        fd = node_open(fs->nodes, node, backing_flags(flags) | O_APPEND | unseen);
+    if (fd == -EPERM && unseen)
+        fd = node_open(fs->nodes, node, backing_flags(flags));
+    return fd;
 }
 
 static Handle *new_handle(Fs *fs, Node *node, int fd, int flags, PathClass path_class,

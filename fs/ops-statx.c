@@ -59,14 +59,11 @@ static StatxTime time_of(const struct statx_timestamp *time)
 
 static int statx_node(Fs *fs, fuse_ino_t ino, const StatxRequest *request, struct statx *stx_out)
 {
-    g_auto(NodeFd) fd = NODE_FD_INIT;
     Node *node = fs_node(fs, ino);
-    int r;
 
     if ((request->getattr_flags & FUSE_GETATTR_FH) && node_type(node) != S_IFDIR)
         return node_statx(handle_of(request->fh)->fd, "", AT_EMPTY_PATH, stx_out);
-    r = node_fd_get(fs->nodes, node, &fd);
-    return r != 0 ? r : node_statx(fd.fd, "", AT_EMPTY_PATH, stx_out);
+    return node_stat(fs->nodes, node, stx_out);
 }
 
 static StatxReply reply_of(Fs *fs, const struct statx *stx)

@@ -135,8 +135,11 @@ static int link_child(Fs *fs, const Change *change, Node *node, Node *parent, co
         return r;
     node_fd_path(&fd, &path);
     /* AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH */
-    if (linkat(AT_FDCWD, path.text, parent_fd.fd, name, AT_SYMLINK_FOLLOW) != 0)
-        return -errno;
+    node_link_begin(fs->nodes);
+    r = linkat(AT_FDCWD, path.text, parent_fd.fd, name, AT_SYMLINK_FOLLOW) == 0 ? 0 : -errno;
+    node_link_end(fs->nodes);
+    if (r != 0)
+        return r;
     return node_lookup(fs->nodes, parent, parent_fd.fd, name, st_out, node_out);
 }
 
