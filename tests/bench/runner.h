@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * Runs workloads on targets, interleaved over the rounds.
+ * Thread safety: one thread.
+ */
+#include "bench.h"
+#include "report.h"
+#include "target.h"
+
+typedef struct RunnerSettings {
+    guint rounds;
+    guint percent;
+    guint64 big_size;
+    TargetSettings target;
+    FILE *progress; /* gets each workload's block when it is done */
+} RunnerSettings;
+
+/* Workloads and targets are borrowed. FALSE with an error at the first wrong result. */
+gboolean runner_run(const RunnerSettings *settings, Place *place, GArray *workloads,
+                    GPtrArray *targets, Results *results, GError **error);
