@@ -10,7 +10,7 @@
 #include <time.h>
 
 /* After a reply its caller has to wake up before it can ask again: some ten microseconds. */
-#define LOOK_AGAIN_NS   50000
+#define LOOK_AGAIN_NS   30000
 #define MAX_LUCK        16
 #define UNLUCKY_RETRY   16 /* every so many times it is tried nonetheless */
 #define AT_ONCE_FOR_ONE 16 /* so many requests in a row, and another thread helps */
