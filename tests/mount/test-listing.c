@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Listing a directory loses no entry and repeats none, however large it is and whatever happens to
+ * it meanwhile.
+ */
+#include "scene.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+#include <glib/gstdio.h>
+#include <cmocka.h>
+
+#define CHANGES  1500u /* how many names go, and as many come */
+#define LARGE    100000u
+#define MAX_LINK 50000u /* ext4 allows 65,000 of a file */
+
+/* Long enough that a thousand of them fill many replies. */
+static void name_of(char *name_out, const char *kind, guint i)
+{
+    snprintf(name_out, 64, "%s-with-a-name-of-some-length-%06u", kind, i);
+}
+
+/* `count` names, of few files, because links are cheaper. 0 or -errno. */
+static int fill(const char *directory, const char *kind, guint count)
+{
+    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    char first[64], name[64];
+    int r = fd < 0 ? -errno : 0;
+
+    for (guint i = 0; i < count && r == 0; i++) {
+        name_of(name, kind, i);
+        if (i % MAX_LINK != 0) {
+            r = linkat(fd, first, fd, name, 0) == 0 ? 0 : -errno;
+            continue;
+        }
+        memcpy(first, name, sizeof first);
+        r = mknodat(fd, name, S_IFREG | 0644, 0) == 0 ? 0 : -errno;
+    }
+    if (fd >= 0)
+        close(fd);
+    return r;
+}
+
+/* How often each name of the kind was seen. */
+typedef struct Seen {
+    guint8 *times;
+    guint count;
+    const char *kind;
+} Seen;
+
+static void seen_add(Seen *seen, const char *name)
+{
+    const char *digits = strrchr(name, '-');
+    guint i;
+
+    if (!g_str_has_prefix(name, seen->kind) || !digits)
+        return;
+    i = (guint)strtoul(digits + 1, NULL, 10);
+    if (i < seen->count && seen->times[i] < G_MAXUINT8)
+        seen->times[i]++;
+}
+
+/* How many names were not seen as often as they have to be. */
+static guint seen_wrong(const Seen *seen, guint at_least)
+{
+    guint wrong = 0;
+
+    for (guint i = 0; i < seen->count; i++)
+        wrong += seen->times[i] > 1 || seen->times[i] < at_least;
+    return wrong;
+}
+
+/* --- while it changes ------------------------------------------------------------------------- */
+
+/* After each entry one of those that go is removed, and a new one is made. */
+static int task_list_while_it_changes(void *state G_GNUC_UNUSED, const char *count)
+{
+    guint n = (guint)strtoul(count, NULL, 10);
+    g_autofree guint8 *staying_times = g_new0(guint8, n);
+    g_autofree guint8 *going_times = g_new0(guint8, n);
+    Seen staying = {staying_times, n, "staying"};
+    Seen going = {going_times, CHANGES, "going"};
+    DIR *dir = opendir("d");
+    const struct dirent *entry;
+    guint changes = 0;
+    char name[64];
+    int r = 0;
+
+    while (r == 0 && dir && (entry = readdir(dir))) {
+        seen_add(&staying, entry->d_name);
+        seen_add(&going, entry->d_name);
+        if (changes == CHANGES)
+            continue;
+        /* not in the order of the listing */
+        name_of(name, "going", (changes * 7) % CHANGES);
+        r = unlinkat(dirfd(dir), name, 0) == 0 ? 0 : -errno;
+        name_of(name, "coming", changes++);
+        if (r == 0)
+            r = mknodat(dirfd(dir), name, S_IFREG | 0644, 0) == 0 ? 0 : -errno;
+    }
+    if (!dir || closedir(dir) != 0)
+        return -errno;
+    if (r != 0)
+        return r;
+    return seen_wrong(&staying, 1) == 0 && seen_wrong(&going, 0) == 0 ? 0 : -EIO;
+}
+
+/* As rm -r does: what was read goes, and the rest is read on. */
+static int task_remove_while_it_is_listed(void *state G_GNUC_UNUSED, const char *path)
+{
+    DIR *dir = opendir(path);
+    const struct dirent *entry;
+    int r = 0;
+
+    while (r == 0 && dir && (entry = readdir(dir))) {
+        if (entry->d_name[0] != '.')
+            r = unlinkat(dirfd(dir), entry->d_name, 0) == 0 ? 0 : -errno;
+    }
+    if (!dir || closedir(dir) != 0)
+        return -errno;
+    return r != 0 ? r : rmdir(path) == 0 ? 0 : -errno;
+}
+
+static int task_list(void *state G_GNUC_UNUSED, const char *path)
+{
+    DIR *dir = opendir(path);
+    int n = 0;
+
+    while (dir && readdir(dir))
+        n++;
+    if (!dir || closedir(dir) != 0)
+        return -errno;
+    return n - 2;
+}
+
+static int task_fill(void *state G_GNUC_UNUSED, const char *count)
+{
+    guint n = (guint)strtoul(count, NULL, 10);
+    int r = mkdir("d", 0755) == 0 ? fill("d", "staying", n) : -errno;
+
+    return r == 0 ? fill("d", "going", n) : r;
+}
+
+/* The directory `d`, of `staying` and others, below the mount. Returns who works in it. */
+static Agent *begin_with(Scene *scene, guint staying)
+{
+    g_autofree char *below = g_build_filename(scene->backing, "d", NULL);
+    Agent *alice = scene_add_agent(scene);
+
+    assert_int_equal(g_mkdir(below, 0755), 0);
+    assert_int_equal(fill(below, "staying", staying), 0);
+    assert_int_equal(fill(below, "going", CHANGES), 0);
+    assert_true(scene_mount(scene, "ttl=1h"));
+    return alice;
+}
+
+static void list_while_it_changes(Agent *alice, guint staying)
+{
+    g_autofree char *count = g_strdup_printf("%u", staying);
+
+    assert_int_equal(agent_do(alice, task_list_while_it_changes, count), 0);
+    assert_int_equal(agent_do(alice, task_list, "d"), staying + CHANGES);
+}
+
+/* The second time the names were made through the mount. */
+static void list_and_remove(gboolean in_place)
+{
+    Scene *scene = scene_new(in_place);
+    Agent *alice = begin_with(scene, CHANGES);
+    g_autofree char *refill = g_strdup_printf("%u", CHANGES);
+
+    list_while_it_changes(alice, CHANGES);
+    assert_int_equal(agent_do(alice, task_remove_while_it_is_listed, "d"), 0);
+    assert_int_equal(agent_do(alice, task_fill, refill), 0);
+    list_while_it_changes(alice, CHANGES);
+    assert_int_equal(agent_do(alice, task_remove_while_it_is_listed, "d"), 0);
+    assert_true(scene_free(scene));
+}
+
+static void a_listing_is_complete_while_the_directory_changes(void **state G_GNUC_UNUSED)
+{
+    list_and_remove(FALSE);
+}
+
+static void it_is_so_in_place(void **state G_GNUC_UNUSED)
+{
+    list_and_remove(TRUE);
+}
+
+/* In memory where that can be had: a disk takes long to make that many names. */
+static void it_is_so_with_a_hundred_thousand_entries(void **state G_GNUC_UNUSED)
+{
+    g_autofree char *usual = g_strdup(g_getenv("TMPDIR"));
+    gboolean in_memory = access("/dev/shm", W_OK) == 0;
+    Scene *scene;
+
+    if (in_memory)
+        g_setenv("TMPDIR", "/dev/shm", TRUE);
+    scene = scene_new(TRUE);
+    if (in_memory && usual)
+        g_setenv("TMPDIR", usual, TRUE);
+    else if (in_memory)
+        g_unsetenv("TMPDIR");
+    list_while_it_changes(begin_with(scene, LARGE), LARGE);
+    assert_true(scene_free(scene));
+}
+
+/* --- going back to a place -------------------------------------------------------------------- */
+
+static int task_seek(void *state G_GNUC_UNUSED, const char *path)
+{
+    g_autoptr(GArray) places = g_array_new(FALSE, FALSE, sizeof(long));
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+    DIR *dir = opendir(path);
+    const struct dirent *entry;
+    guint wrong = 0;
+    long place;
+
+    if (!dir)
+        return -errno;
+    for (place = telldir(dir); (entry = readdir(dir)); place = telldir(dir)) {
+        g_array_append_val(places, place);
+        g_ptr_array_add(names, g_strdup(entry->d_name));
+    }
+    for (guint i = 0; i < names->len; i++) {
+        guint at = (i * 1009) % names->len; /* to and fro */
+
+        seekdir(dir, g_array_index(places, long, at));
+        entry = readdir(dir);
+        wrong += !entry || strcmp(entry->d_name, g_ptr_array_index(names, at)) != 0;
+    }
+    /* a place stays one when what stood before and after it has gone */
+    for (guint i = 0; i + 2 < names->len; i += 2) {
+        const char *name = g_ptr_array_index(names, i);
+
+        if (name[0] != '.' && unlinkat(dirfd(dir), name, 0) != 0)
+            wrong++;
+    }
+    for (guint i = 1; i + 2 < names->len; i += 2) {
+        seekdir(dir, g_array_index(places, long, i));
+        entry = readdir(dir);
+        wrong += !entry || strcmp(entry->d_name, g_ptr_array_index(names, i)) != 0;
+    }
+    rewinddir(dir);
+    if (mknodat(dirfd(dir), "new", S_IFREG | 0644, 0) != 0)
+        wrong++;
+    rewinddir(dir);
+    for (place = 0; (entry = readdir(dir));)
+        place += strcmp(entry->d_name, "new") == 0;
+    closedir(dir);
+    return wrong == 0 && place == 1 ? 0 : -EIO;
+}
+
+static void places_in_a_listing_can_be_gone_back_to(void **state G_GNUC_UNUSED)
+{
+    for (int in_place = 0; in_place < 2; in_place++) {
+        Scene *scene = scene_new(in_place);
+        Agent *alice = scene_add_agent(scene);
+        g_autofree char *below = g_build_filename(scene->backing, "d", NULL);
+
+        assert_int_equal(g_mkdir(below, 0755), 0);
+        assert_int_equal(fill(below, "one", 1009 + 1), 0);
+        assert_true(scene_mount(scene, "ttl=1h"));
+        assert_int_equal(agent_do(alice, task_seek, "d"), 0);
+        assert_true(scene_free(scene));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_listing_is_complete_while_the_directory_changes),
+        cmocka_unit_test(it_is_so_in_place),
+        cmocka_unit_test(it_is_so_with_a_hundred_thousand_entries),
+        cmocka_unit_test(places_in_a_listing_can_be_gone_back_to),
+    };
+
+    return cmocka_run_group_tests_name("listing", tests, NULL, NULL);
+}
