@@ -225,6 +225,11 @@ static gboolean set_up_tree(Mounting *mounting, const MountOptions *options, GEr
     fs->nodes = node_table_new(root_fd, node_descriptors(), error);
     if (!fs->nodes)
         return FALSE;
+    if (options->refuse_nested)
+        node_table_refuse_nested(fs->nodes);
+    /* in place nobody can: it is covered */
+    if (!fs->in_place)
+        node_table_let_nested_go(fs->nodes);
     mounting->policy =
         policy_new((const char *const *)options->passive, (const char *const *)options->shared);
     fs->guard =

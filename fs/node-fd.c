@@ -48,6 +48,8 @@ void node_fd_settle_locked(NodeFdEntry *entry, NodeTrash *trash)
     if (entry->node == NULL && entry->uses == 0) {
         g_queue_push_tail_link(&trash->fds, &entry->link);
         table->n_fds--;
+    } else if (idle && table->let_nested_go && node_is_nested(entry->node)) {
+        node_fd_detach_locked(entry->node, trash);
     } else if (idle) {
         shed_locked(table, table->max_idle, trash);
     }

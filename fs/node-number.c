@@ -153,7 +153,7 @@ static gboolean is_in_workspace(const NodeTable *table, int dir_fd)
         int up_fd;
 
         if (node_statx(at_fd, "", AT_EMPTY_PATH, &stx) < 0 || stx.stx_ino == below ||
-            makedev(stx.stx_dev_major, stx.stx_dev_minor) != table->root->dev)
+            node_dev_of(stx.stx_dev_major, stx.stx_dev_minor) != table->root->dev)
             return FALSE;
         if (stx.stx_ino == table->root->ino)
             return TRUE;

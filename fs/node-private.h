@@ -23,7 +23,8 @@ struct Node {
     guint32 generation;
     gpointer data; /* atomic */
     GDestroyNotify data_destroy;
-    dev_t dev;
+    guint32 dev;   /* node_dev_of */
+    guint32 mount; /* of a directory: node_mount_of; else 0 */
     ino_t ino;
     gint64 btime_ns; /* 0: the filesystem gives none */
     guint64 number;  /* what the kernel calls it */
@@ -36,13 +37,17 @@ struct Node {
 
 struct NodeTable {
     pthread_mutex_t mutex;
-    GHashTable *by_id;     /* set of nodes: (dev, ino) */
+    GHashTable *by_id;     /* set of nodes: (dev, ino), and the mount of directories */
     GHashTable *by_name;   /* set of nodes: (parent, name) */
     GHashTable *by_number; /* set of all nodes */
     GHashTable *strays; /* set of nodes no longer in by_id: their inode number may be another's */
     Node *root;
     gboolean use_btime;
-    int handle_fd; /* to open by handle with; -1: cannot */
+    gboolean refuse_nested;
+    gboolean let_nested_go; /* keep no descriptor that is not in use */
+    guint64 mount_id;       /* of the root; 0: the kernel tells none */
+    GArray *foreign;        /* of guint32: node_dev_of other filesystems, in the order of sight */
+    int handle_fd;          /* to open by handle with; -1: cannot */
     guint64 last_serial;
     _Atomic guint64 links_begun, links_ended; /* of node_link_begin, _end */
     guint64 moves;                            /* grows whenever a node loses the name it had */
@@ -80,9 +85,23 @@ static inline void node_table_lock(NodeTable *table)
 /* Unlocks, then destroys what the locked section took out. */
 void node_table_unlock(NodeTable *table, NodeTrash *trash);
 
+/* The kernel's own 32 bits. */
+static inline guint32 node_dev_of(guint32 major, guint32 minor)
+{
+    return major << 20 | minor;
+}
+/* A directory that is bound in two places of the tree has a parent in each, and is two. */
+static inline guint32 node_mount_of(const struct statx *stx)
+{
+    return S_ISDIR(stx->stx_mode) && stx->stx_mask & STATX_MNT_ID ? (guint32)stx->stx_mnt_id : 0;
+}
+
 /* Whether a statx answer describes this very file. Needs no lock: identity never changes. */
 gboolean node_is_file(const Node *node, const struct statx *stx);
 void node_child_clear(gpointer child); /* a NodeChild */
+/* Whether it lies on another filesystem than the root, or in another mount as far as that is known.
+ */
+gboolean node_is_nested(const Node *node);
 
 /* Gives a new node its number and generation, and puts it into by_number. */
 void node_give_number_locked(NodeTable *table, Node *node);
@@ -96,7 +115,7 @@ int node_fd_open_by_number(NodeTable *table, Node *node, NodeFd *fd_out);
 Node *node_find_or_add_nameless(NodeTable *table, const struct statx *stx);
 
 gboolean node_name_is_plain(const char *name);
-Node *node_find_locked(NodeTable *table, const struct statx *stx); /* by (dev, ino) alone */
+Node *node_find_locked(NodeTable *table, const struct statx *stx); /* whatever its birth time */
 void node_unhash_locked(Node *node);
 /* Takes out a node that nothing holds any more, and the ancestors that only it held. */
 void node_reap_locked(Node *node, NodeTrash *trash);

@@ -32,8 +32,9 @@ static gint64 btime_of(const NodeTable *table, const struct statx *stx)
 gboolean node_is_file(const Node *node, const struct statx *stx)
 {
     return node->ino == stx->stx_ino &&
-           node->dev == makedev(stx->stx_dev_major, stx->stx_dev_minor) &&
-           node->type == (stx->stx_mode & S_IFMT) && node->btime_ns == btime_of(node->table, stx);
+           node->dev == node_dev_of(stx->stx_dev_major, stx->stx_dev_minor) &&
+           node->mount == node_mount_of(stx) && node->type == (stx->stx_mode & S_IFMT) &&
+           node->btime_ns == btime_of(node->table, stx);
 }
 
 int node_statx(int dir_fd, const char *name, int flags, struct statx *stx_out)
@@ -50,7 +51,8 @@ int node_statx(int dir_fd, const char *name, int flags, struct statx *stx_out)
 static guint id_hash(gconstpointer key)
 {
     const Node *node = key;
-    guint64 mixed = ((guint64)node->ino ^ ((guint64)node->dev << 40)) * 0x9e3779b97f4a7c15u;
+    guint64 apart = (guint64)node->dev << 40 ^ (guint64)node->mount << 48;
+    guint64 mixed = ((guint64)node->ino ^ apart) * 0x9e3779b97f4a7c15u;
 
     return (guint)(mixed >> 32);
 }
@@ -60,13 +62,14 @@ static gboolean id_equal(gconstpointer a, gconstpointer b)
     const Node *x = a;
     const Node *y = b;
 
-    return x->ino == y->ino && x->dev == y->dev;
+    return x->ino == y->ino && x->dev == y->dev && x->mount == y->mount;
 }
 
 Node *node_find_locked(NodeTable *table, const struct statx *stx)
 {
     const Node key = {
-        .dev = makedev(stx->stx_dev_major, stx->stx_dev_minor),
+        .dev = node_dev_of(stx->stx_dev_major, stx->stx_dev_minor),
+        .mount = node_mount_of(stx),
         .ino = stx->stx_ino,
     };
 
@@ -80,7 +83,8 @@ static Node *add_locked(NodeTable *table, const struct statx *stx)
     Node *node = g_new0(Node, 1);
 
     node->table = table;
-    node->dev = makedev(stx->stx_dev_major, stx->stx_dev_minor);
+    node->dev = node_dev_of(stx->stx_dev_major, stx->stx_dev_minor);
+    node->mount = node_mount_of(stx);
     node->ino = stx->stx_ino;
     node->type = stx->stx_mode & S_IFMT;
     node->btime_ns = btime_of(table, stx);
@@ -179,6 +183,8 @@ NodeTable *node_table_new(int root_fd, guint max_fds, GError **error)
     /* The first write to a file of a lower layer copies it up: the same file and inode number, but
      * the birth time of the copy. */
     table->use_btime = !is_overlay(owned_fd);
+    table->mount_id = stx.stx_mask & STATX_MNT_ID ? stx.stx_mnt_id : 0;
+    table->foreign = g_array_new(FALSE, FALSE, sizeof(guint32));
     table->root = add_locked(table, &stx);
     table->root->refs = 1;
     node_table_open_handles(table, owned_fd);
@@ -215,6 +221,7 @@ void node_table_free(NodeTable *table)
     g_hash_table_unref(table->by_number);
     g_hash_table_unref(table->by_id);
     g_hash_table_unref(table->strays);
+    g_array_unref(table->foreign);
     trash_empty(&trash);
     pthread_mutex_destroy(&table->mutex);
     g_free(table);
@@ -364,6 +371,8 @@ int node_lookup(NodeTable *table, Node *parent, int parent_fd, const char *name,
     r = node_statx(parent_fd, name, 0, &stx);
     if (r < 0)
         return r;
+    if (node_table_refuses(table, &stx))
+        return -EXDEV;
     *node_out = node_find_or_add(table, parent, name, &stx);
     node_stat_from_statx(&stx, stat_out);
     return 0;
@@ -392,7 +401,7 @@ void node_stat_from_statx(const struct statx *stx, struct stat *stat_out)
 
 dev_t node_dev(const Node *node)
 {
-    return node->dev;
+    return makedev(node->dev >> 20, node->dev & 0xfffffu);
 }
 
 ino_t node_ino(const Node *node)

@@ -5,8 +5,9 @@
  * with a bounded number of descriptors.
  *
  * A node is one inode of the backing filesystem: (device, inode number, birth time), so that an
- * inode number that was freed and given to a new file makes a new node. It remembers one name
- * (parent and last component) by which it is opened again when its descriptor was evicted.
+ * inode number that was freed and given to a new file makes a new node; a directory's mount counts,
+ * too. It remembers one name (parent and last component) by which it is opened again when its
+ * descriptor was evicted.
  *
  * Thread safety: every function may be called from any thread. One mutex guards table, names and
  * descriptor cache; it is never held over a system call that can block.
@@ -57,7 +58,8 @@ typedef struct NodePath {
 void node_fd_path(const NodeFd *fd, NodePath *path_out);
 
 /* Looks a name up with one statx and no descriptor: counts one lookup on *node_out.
- * 0 or -errno (-ENOENT...). parent_fd is the parent's. */
+ * 0 or -errno (-ENOENT...; -EXDEV where what is mounted there is refused). parent_fd is the
+ * parent's. */
 int node_lookup(NodeTable *table, Node *parent, int parent_fd, const char *name,
                 struct stat *stat_out, Node **node_out);
 /* The same with the answer of a statx at hand (readdirplus). */
@@ -66,7 +68,7 @@ Node *node_find_or_add(NodeTable *table, Node *parent, const char *name, const s
 Node *node_add_nameless(NodeTable *table, int fd, const struct statx *stx);
 /* The node known under a name, with a reference, or NULL. Asks no filesystem. */
 Node *node_peek_child(NodeTable *table, Node *parent, const char *name);
-#define NODE_STATX_MASK (STATX_BASIC_STATS | STATX_BTIME)
+#define NODE_STATX_MASK (STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID)
 /* Of a name as it stands there, or of a descriptor (AT_EMPTY_PATH): 0 or -errno. */
 int node_statx(int dir_fd, const char *name, int flags, struct statx *stx_out);
 void node_stat_from_statx(const struct statx *stx, struct stat *stat_out);
@@ -104,6 +106,15 @@ guint64 node_number(const Node *node);
 guint64 node_generation(const Node *node); /* 32 bits */
 /* Borrowed; NULL where the kernel has forgotten it. */
 Node *node_by_number(NodeTable *table, guint64 number);
+
+/* Sets, before the first lookup, that what is mounted below is refused, or that it is kept busy by
+ * no descriptor that is not in use. */
+void node_table_refuse_nested(NodeTable *table);
+void node_table_let_nested_go(NodeTable *table);
+/* Whether a statx answer is of what is refused. */
+gboolean node_table_refuses(const NodeTable *table, const struct statx *stx);
+/* The inode number that the mount shows, whose st_dev is one for all: see node-nested.c. */
+ino_t node_table_shown_ino(NodeTable *table, dev_t dev, ino_t ino);
 
 /* Whether a file can be found by its number when the table has forgotten it: ext2, ext3 or ext4
  * below, and CAP_DAC_READ_SEARCH. */

@@ -24,12 +24,14 @@ static int stat_open(Fs *fs, Node *node, const struct fuse_file_info *fi, struct
     return fstat(handle_of(fi->fh)->fd, st_out) == 0 ? 0 : -errno;
 }
 
-static void reply_attr(fuse_req_t req, Fs *fs, int r, const struct stat *st)
+static void reply_attr(fuse_req_t req, Fs *fs, int r, struct stat *st)
 {
-    if (r != 0)
+    if (r != 0) {
         fuse_reply_err(req, -r);
-    else
-        fuse_reply_attr(req, st, fs_cache_seconds(fs));
+        return;
+    }
+    st->st_ino = node_table_shown_ino(fs->nodes, st->st_dev, st->st_ino);
+    fuse_reply_attr(req, st, fs_cache_seconds(fs));
 }
 
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -194,20 +196,22 @@ static void op_access(fuse_req_t req, fuse_ino_t ino, int mask)
     fuse_reply_err(req, -check_access(fs, req, fs_node(fs, ino), mask));
 }
 
-static int stat_fs(Fs *fs, struct statvfs *st_out)
+static int stat_fs(Fs *fs, Node *node, struct statvfs *st_out)
 {
     g_auto(NodeFd) fd = NODE_FD_INIT;
-    int r = node_fd_get(fs->nodes, node_table_root(fs->nodes), &fd);
+    int r = node_fd_get(fs->nodes, node, &fd);
 
     if (r != 0)
         return r;
     return fstatvfs(fd.fd, st_out) == 0 ? 0 : -errno;
 }
 
-static void op_statfs(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED)
+/* Of the filesystem that the file is on: another may be mounted below the workspace. */
+static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
+    Fs *fs = fs_of(req);
     struct statvfs st;
-    int r = stat_fs(fs_of(req), &st);
+    int r = stat_fs(fs, fs_node(fs, ino), &st);
 
     if (r != 0)
         fuse_reply_err(req, -r);

@@ -121,13 +121,15 @@ static gboolean is_dot(const char *name)
 }
 
 /* Adds one entry to the reply; 0 where it does not fit. A name that has vanished since is listed
- * without attributes, which the kernel then looks up, or not. `looked_up`: NULL for names alone,
- * else takes in the nodes whose lookups the kernel counts when the reply arrives. */
+ * without attributes, which the kernel then looks up, or not; so is a mount that is refused.
+ * `looked_up`: NULL for names alone, else takes in the nodes whose lookups the kernel counts when
+ * the reply arrives. */
 static size_t add_entry(fuse_req_t req, Fs *fs, DirHandle *dir, const BackingEntry *entry,
                         GPtrArray *looked_up, char *out, size_t room)
 {
     struct fuse_entry_param param = {
-        .attr = {.st_ino = entry->ino, .st_mode = DTTOIF(entry->type)},
+        .attr = {.st_ino = node_table_shown_ino(fs->nodes, node_dev(dir->node), entry->ino),
+                 .st_mode = DTTOIF(entry->type)},
     };
     struct statx stx;
     Node *node = NULL;
@@ -137,7 +139,8 @@ static size_t add_entry(fuse_req_t req, Fs *fs, DirHandle *dir, const BackingEnt
         used = fuse_add_direntry(req, out, room, entry->name, &param.attr, entry->off);
         return used <= room ? used : 0;
     }
-    if (!is_dot(entry->name) && node_statx(dir->fd, entry->name, 0, &stx) == 0) {
+    if (!is_dot(entry->name) && node_statx(dir->fd, entry->name, 0, &stx) == 0 &&
+        !node_table_refuses(fs->nodes, &stx)) {
         struct stat st;
 
         node_stat_from_statx(&stx, &st);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 
 #define OPCODE_STATX 52
@@ -76,7 +77,8 @@ static StatxReply reply_of(Fs *fs, const struct statx *stx)
         .uid = stx->stx_uid,
         .gid = stx->stx_gid,
         .mode = stx->stx_mode,
-        .ino = stx->stx_ino,
+        .ino = node_table_shown_ino(fs->nodes, makedev(stx->stx_dev_major, stx->stx_dev_minor),
+                                    stx->stx_ino),
         .size = stx->stx_size,
         .blocks = stx->stx_blocks,
         .atime = time_of(&stx->stx_atime),

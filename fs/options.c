@@ -112,6 +112,18 @@ static gboolean take_unknown(MountOptions *options, const char *name, const char
     return TRUE;
 }
 
+static gboolean take_nested(MountOptions *options, const char *name, const char *value,
+                            GError **error)
+{
+    static const char *const words[] = {"pass", "refuse", NULL};
+    int i = find_word(words, value);
+
+    if (i < 0)
+        return fail(error, name, "pass or refuse", value);
+    options->refuse_nested = i == 1;
+    return TRUE;
+}
+
 static gboolean take_boundary(MountOptions *options, const char *name, const char *value,
                               GError **error)
 {
@@ -277,6 +289,7 @@ static const struct {
     {"mode", take_mode},
     {"cache", take_cache},
     {"unknown", take_unknown},
+    {"nested", take_nested},
     {"boundary", take_boundary},
     {"passive", take_passive},
     {"shared", take_shared},

@@ -22,6 +22,7 @@ typedef struct MountOptions {
     GuardMode mode;
     CacheMode cache;
     gboolean unknown_allowed; /* unknown=allow */
+    gboolean refuse_nested;   /* nested=refuse */
     char *boundary;           /* NULL: the default list */
     GStrv passive;            /* globs; the default list unless said */
     GStrv shared;             /* globs; empty unless said */

@@ -32,6 +32,7 @@ static const Usage usage = {
              "  passive=GLOB:...        changes that never take the lease (index.lock of git)\n"
              "  shared=GLOB:...         what every session may change at any time\n"
              "  unknown=deny|allow      writes of processes that cannot be identified\n"
+             "  nested=pass|refuse      what is mounted below WORKSPACE: shown, or EXDEV\n"
              "  state_dir=DIR           where lease records are kept\n"
              "  cache=auto|always|never how long the kernel remembers names and attributes\n"
              "  allow_other, ro, ...    FUSE's own\n\n"

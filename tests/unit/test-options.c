@@ -54,6 +54,7 @@ static void defaults_are_the_documented_ones(void **state)
     assert_int_equal(options->mode, GUARD_ENFORCE);
     assert_int_equal(options->cache, CACHE_AUTO);
     assert_false(options->unknown_allowed);
+    assert_false(options->refuse_nested);
     assert_null(options->boundary);
     assert_null(options->state_dir);
     assert_true(g_strv_equal((const char *const *)options->passive, policy_default_passive));
@@ -67,7 +68,7 @@ static void defaults_are_the_documented_ones(void **state)
 static void every_option_of_ours_is_taken(void **state)
 {
     g_autoptr(MountOptions) options =
-        parse("ttl=90,mode=observe,cache=never,unknown=allow,boundary=+foo:bar,"
+        parse("ttl=90,mode=observe,cache=never,unknown=allow,nested=refuse,boundary=+foo:bar,"
               "passive=a:b,shared=build:*.log,state_dir=/var/x");
 
     (void)state;
@@ -75,6 +76,7 @@ static void every_option_of_ours_is_taken(void **state)
     assert_int_equal(options->mode, GUARD_OBSERVE);
     assert_int_equal(options->cache, CACHE_NEVER);
     assert_true(options->unknown_allowed);
+    assert_true(options->refuse_nested);
     assert_string_equal(options->boundary, "+foo:bar");
     assert_list(options->passive, "a|b");
     assert_list(options->shared, "build|*.log");
@@ -84,15 +86,15 @@ static void every_option_of_ours_is_taken(void **state)
 
 static void last_of_the_same_option_wins(void **state)
 {
-    g_autoptr(MountOptions) options =
-        parse("ttl=1s,mode=observe,cache=always,unknown=allow,boundary=a,passive=a,shared=a,"
-              "state_dir=/a,ro,nosuid,max_read=1");
+    g_autoptr(MountOptions) options = parse("ttl=1s,mode=observe,cache=always,unknown=allow,nested="
+                                            "refuse,boundary=a,passive=a,shared=a,"
+                                            "state_dir=/a,ro,nosuid,max_read=1");
     g_autoptr(GError) error = NULL;
 
     (void)state;
     assert_true(mount_options_parse(
         options,
-        "ttl=2s,mode=enforce,cache=auto,unknown=deny,boundary=b,passive=b,shared=b,"
+        "ttl=2s,mode=enforce,cache=auto,unknown=deny,nested=pass,boundary=b,passive=b,shared=b,"
         "state_dir=/b,rw,suid,suid,max_read=2",
         &error));
     assert_int_equal(options->ttl_ms, 2000);
@@ -170,6 +172,7 @@ static void refusals_name_the_option_and_what_it_takes(void **state)
     assert_refused("mode=off", "option mode= takes enforce or observe, not \"off\"");
     assert_refused("cache=x", "option cache= takes auto, always or never, not \"x\"");
     assert_refused("unknown", "option unknown= takes deny or allow");
+    assert_refused("nested=x", "option nested= takes pass or refuse, not \"x\"");
     assert_refused("boundary", "option boundary= takes process names separated by ':'");
     assert_refused("passive", "option passive= takes globs separated by ':'");
     assert_refused("shared", "option shared= takes globs separated by ':'");
