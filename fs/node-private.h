@@ -48,6 +48,8 @@ struct NodeTable {
     guint64 mount_id;       /* of the root; 0: the kernel tells none */
     GArray *foreign;        /* of guint32: node_dev_of other filesystems, in the order of sight */
     int handle_fd;          /* to open by handle with; -1: cannot */
+    guint most;             /* nodes, since it last shrank */
+    _Atomic gboolean has_shrunk;
     guint64 last_serial;
     _Atomic guint64 links_begun, links_ended; /* of node_link_begin, _end */
     guint64 moves;                            /* grows whenever a node loses the name it had */

@@ -18,6 +18,9 @@
 #include <sys/sysmacros.h>
 #include <gio/gio.h>
 
+/* Some megabytes. */
+#define WORTH_TRIMMING 16384u
+
 G_STATIC_ASSERT(sizeof(gpointer) != 8 || sizeof(Node) <= 128);
 
 /* --- identity --- */
@@ -91,6 +94,7 @@ static Node *add_locked(NodeTable *table, const struct statx *stx)
     node->hashed = TRUE;
     node_give_number_locked(table, node);
     g_hash_table_add(table->by_id, node);
+    table->most = MAX(table->most, g_hash_table_size(table->by_number));
     return node;
 }
 
@@ -254,6 +258,16 @@ guint node_table_fd_count(NodeTable *table)
     return n;
 }
 
+static void note_shrinking_locked(NodeTable *table)
+{
+    guint n = g_hash_table_size(table->by_number);
+
+    if (n >= table->most / 2 || table->most - n < WORTH_TRIMMING)
+        return;
+    table->most = n;
+    atomic_store_explicit(&table->has_shrunk, TRUE, memory_order_relaxed);
+}
+
 void node_forget(NodeTable *table, Node *node, guint64 n)
 {
     NodeTrash trash = NODE_TRASH_INIT;
@@ -261,7 +275,14 @@ void node_forget(NodeTable *table, Node *node, guint64 n)
     node_table_lock(table);
     node->lookups -= MIN(n, node->lookups);
     node_reap_locked(node, &trash);
+    note_shrinking_locked(table);
     node_table_unlock(table, &trash);
+}
+
+gboolean node_table_take_shrinking(NodeTable *table)
+{
+    return atomic_load_explicit(&table->has_shrunk, memory_order_relaxed) &&
+           atomic_exchange(&table->has_shrunk, FALSE);
 }
 
 Node *node_ref(NodeTable *table, Node *node)

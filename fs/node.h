@@ -75,6 +75,8 @@ void node_stat_from_statx(const struct statx *stx, struct stat *stat_out);
 
 /* The kernel forgets n lookups. */
 void node_forget(NodeTable *table, Node *node, guint64 n);
+/* Whether it has lost half of its many nodes since it was last asked. */
+gboolean node_table_take_shrinking(NodeTable *table);
 /* Keeps a node in memory without a lookup (open handles, queues). */
 Node *node_ref(NodeTable *table, Node *node);
 void node_unref(NodeTable *table, Node *node);

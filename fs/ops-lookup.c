@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ops.h"
+#include "warden.h"
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
@@ -71,6 +72,13 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
         ops_reply_entry(req, fs, r, node, &st);
 }
 
+/* What the freed nodes took is given back to the system. */
+static void note_forgotten(Fs *fs)
+{
+    if (node_table_take_shrinking(fs->nodes))
+        warden_trim(fs->warden);
+}
+
 static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
 {
     Fs *fs = fs_of(req);
@@ -78,6 +86,7 @@ static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
     if (ino != FUSE_ROOT_ID)
         node_forget(fs->nodes, fs_node(fs, ino), nlookup);
     fuse_reply_none(req);
+    note_forgotten(fs);
 }
 
 static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
@@ -88,6 +97,7 @@ static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
         if (forgets[i].ino != FUSE_ROOT_ID)
             node_forget(fs->nodes, fs_node(fs, forgets[i].ino), forgets[i].nlookup);
     fuse_reply_none(req);
+    note_forgotten(fs);
 }
 
 static int read_link(Fs *fs, Node *node, char *target_out, size_t size)

@@ -5,6 +5,7 @@
 #include "workers.h"
 #include <errno.h>
 #include <gio/gio.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -25,6 +26,7 @@ struct Warden {
     int epoll_fd, wake_fd, signal_fd;
     int registry_fd, processes_fd; /* borrowed */
     _Atomic gboolean stopping;
+    _Atomic gboolean trimming;
     gboolean told_to_end; /* by a signal */
     Mutex lock;
     GQueue jobs;        /* (lock) of Job */
@@ -68,6 +70,12 @@ void warden_drop_pages(Warden *warden, Node *node, off_t off, off_t length)
 void warden_forget_attributes(Warden *warden, Node *node)
 {
     add_job(warden, (Job){.node = node, .off = -1});
+}
+
+void warden_trim(Warden *warden)
+{
+    atomic_store(&warden->trimming, TRUE);
+    warden_wake(warden);
 }
 
 /* ENOENT: the kernel has forgotten it by itself. */
@@ -219,6 +227,8 @@ static gint64 work(Warden *warden)
     session_table_reload(fs->sessions);
     session_table_reap(fs->sessions);
     run_jobs(warden);
+    if (atomic_exchange(&warden->trimming, FALSE))
+        malloc_trim(0);
     keeper_tick(fs->keeper, &due);
     if (due.flush) {
         gint64 started_ns = clock_system()->mono_ns(clock_system());

@@ -27,6 +27,8 @@ void warden_stop(Warden *warden);
 
 /* Something is due for keeper_tick. */
 void warden_wake(Warden *warden);
+/* Gives freed memory back to the system. */
+void warden_trim(Warden *warden);
 /* The kernel shall look up the names in a directory again. */
 void warden_expire_children(Warden *warden, Node *directory);
 /* The kernel shall drop a page that was refused, so that readers see what the file holds. */
