@@ -10,7 +10,8 @@ Handle *handle_new(NodeTable *nodes, OpenFiles *open_files, Node *node, int fd, 
     int mode = flags & O_ACCMODE;
 
     handle->fd = fd;
-    handle->node = node_ref(nodes, node);
+    handle->node = node;
+    node_lend(nodes, node, fd, &handle->lent);
     handle->io_mode = io_mode_take(node_io_modes(node), flags);
     handle->path_class = path_class;
     if (mode == O_RDONLY)
@@ -35,6 +36,7 @@ void handle_free(NodeTable *nodes, OpenFiles *open_files, Handle *handle)
     }
     if (handle->session)
         session_unref(handle->session);
+    node_take_back(nodes, handle->node, &handle->lent);
     close(handle->fd);
     io_mode_drop(node_io_modes(handle->node), handle->io_mode);
     node_unref(nodes, handle->node);

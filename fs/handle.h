@@ -12,6 +12,7 @@
 
 typedef struct Handle {
     int fd;
+    NodeLent lent;
     Node *node;           /* referenced */
     FileState *file;      /* NULL for handles that cannot write */
     WriterHandle *writer; /* O_RDWR only */

@@ -9,8 +9,9 @@
  * outdated when it is opened. That is harmless because what was opened counts only if it is the
  * same inode as the node, and then it is right whatever its name has become.
  *
- * A node without a name can be opened again only by its number (node-number.c); where that is not
- * to be had its descriptor is never idle.
+ * A node without a name, or whose name may no longer be gone through, is opened again by an open
+ * file of it, or by its number (node-number.c). Where neither is to be had, the descriptor of one
+ * without a name is never idle.
  */
 #include "node-private.h"
 #include "util.h"
@@ -33,11 +34,15 @@ static void shed_locked(NodeTable *table, guint keep, NodeTrash *trash)
     }
 }
 
+static gboolean can_be_reopened(const Node *node)
+{
+    return node->parent != NULL || node->by_number || node->lent != NULL;
+}
+
 void node_fd_settle_locked(NodeFdEntry *entry, NodeTrash *trash)
 {
     NodeTable *table = entry->table;
-    gboolean idle = entry->node != NULL && entry->uses == 0 &&
-                    (entry->node->parent != NULL || entry->node->by_number);
+    gboolean idle = entry->node != NULL && entry->uses == 0 && can_be_reopened(entry->node);
 
     if (entry->idle && !idle)
         g_queue_unlink(&table->idle, &entry->link);
@@ -131,9 +136,9 @@ void node_fd_path(const NodeFd *fd, NodePath *path_out)
 }
 
 /* Other users of the process's descriptors may have taken the last one: idle ones make room. */
-int node_open_path_at(NodeTable *table, int dir_fd, const char *name)
+int node_open_path_at(NodeTable *table, int dir_fd, const char *name, int more_flags)
 {
-    const int flags = O_PATH | O_NOFOLLOW | O_CLOEXEC;
+    const int flags = O_PATH | O_CLOEXEC | more_flags;
     NodeTrash trash = NODE_TRASH_INIT;
     int fd = openat(dir_fd, name, flags);
 
@@ -149,21 +154,28 @@ int node_open_path_at(NodeTable *table, int dir_fd, const char *name)
     return fd >= 0 ? fd : -errno;
 }
 
-int node_fd_open_at(NodeTable *table, Node *node, int dir_fd, const char *name, NodeFd *fd_out)
+/* Takes opened_fd. */
+static int adopt_if_same(NodeTable *table, Node *node, int opened_fd, NodeFd *fd_out)
 {
+    autofd fd = opened_fd;
     struct statx stx;
-    autofd fd = node_open_path_at(table, dir_fd, name);
-    int r;
+    int r = node_statx(fd, "", AT_EMPTY_PATH, &stx);
 
-    if (fd < 0)
-        return fd == -ENOENT || fd == -ENOTDIR ? -ESTALE : fd;
-    r = node_statx(fd, "", AT_EMPTY_PATH, &stx);
     if (r < 0)
         return r;
     if (!node_is_file(node, &stx))
         return -ESTALE;
     node_fd_adopt(table, node, fd_steal(&fd), fd_out);
     return 0;
+}
+
+int node_fd_open_at(NodeTable *table, Node *node, int dir_fd, const char *name, NodeFd *fd_out)
+{
+    int fd = node_open_path_at(table, dir_fd, name, O_NOFOLLOW);
+
+    if (fd < 0)
+        return fd == -ENOENT || fd == -ENOTDIR ? -ESTALE : fd;
+    return adopt_if_same(table, node, fd, fd_out);
 }
 
 /* Copies the way to a node: the names (the node's own first) and a descriptor to start from. */
@@ -225,6 +237,25 @@ static int try_reopen(NodeTable *table, Node *node, NodeFd *fd_out, guint64 *mov
     return 0;
 }
 
+/* The file may be closed meanwhile, and its descriptor be another's: what was opened counts only if
+ * it is this node's. */
+static int open_lent(NodeTable *table, Node *node, NodeFd *fd_out)
+{
+    NodeTrash trash = NODE_TRASH_INIT;
+    NodePath path;
+    int lent_fd;
+    int r;
+
+    node_table_lock(table);
+    lent_fd = node->lent != NULL ? node->lent->fd : -1;
+    node_table_unlock(table, &trash);
+    if (lent_fd < 0)
+        return -ESTALE;
+    node_fd_path(&(NodeFd){.fd = lent_fd}, &path);
+    r = node_open_path_at(table, AT_FDCWD, path.text, 0);
+    return r < 0 ? r : adopt_if_same(table, node, r, fd_out);
+}
+
 static gboolean has_moved(NodeTable *table, guint64 moves)
 {
     NodeTrash trash = NODE_TRASH_INIT;
@@ -236,13 +267,11 @@ static gboolean has_moved(NodeTable *table, guint64 moves)
     return moved;
 }
 
-int node_fd_get(NodeTable *table, Node *node, NodeFd *fd_out)
+static int reopen(NodeTable *table, Node *node, NodeFd *fd_out)
 {
     gboolean waited = FALSE;
     int r = -ESTALE;
 
-    if (node_fd_get_cached(table, node, fd_out))
-        return 0;
     for (guint i = 0; i < REOPEN_ATTEMPTS; i++) {
         guint64 moves;
 
@@ -257,4 +286,55 @@ int node_fd_get(NodeTable *table, Node *node, NodeFd *fd_out)
         g_usleep(RENAME_GRACE_US);
     }
     return r;
+}
+
+int node_fd_get(NodeTable *table, Node *node, NodeFd *fd_out)
+{
+    int r;
+
+    if (node_fd_get_cached(table, node, fd_out))
+        return 0;
+    if (node_is_unlinked(table, node) && open_lent(table, node, fd_out) == 0)
+        return 0;
+    r = reopen(table, node, fd_out);
+    return r != 0 && open_lent(table, node, fd_out) == 0 ? 0 : r;
+}
+
+void node_lend(NodeTable *table, Node *node, int fd, NodeLent *lent_out)
+{
+    NodeTrash trash = NODE_TRASH_INIT;
+
+    node_table_lock(table);
+    node->refs++;
+    *lent_out = (NodeLent){.fd = fd, .next = node->lent};
+    if (node->lent != NULL)
+        node->lent->prev = lent_out;
+    node->lent = lent_out;
+    node_table_unlock(table, &trash);
+}
+
+void node_take_back(NodeTable *table, Node *node, NodeLent *lent)
+{
+    NodeTrash trash = NODE_TRASH_INIT;
+    NodeFd kept = NODE_FD_INIT;
+    gboolean is_last_way;
+
+    node_table_lock(table);
+    is_last_way = node->lent == lent && lent->next == NULL && node->lookups > 0 &&
+                  node->fd == NULL && node->parent == NULL && !node->by_number;
+    node_table_unlock(table, &trash);
+    if (is_last_way && open_lent(table, node, &kept) != 0)
+        g_debug("cannot keep a deleted file that the kernel still knows");
+
+    node_table_lock(table);
+    if (lent->prev != NULL)
+        lent->prev->next = lent->next;
+    else
+        node->lent = lent->next;
+    if (lent->next != NULL)
+        lent->next->prev = lent->prev;
+    if (node->fd != NULL)
+        node_fd_settle_locked(node->fd, &trash);
+    node_table_unlock(table, &trash);
+    node_fd_clear(&kept);
 }

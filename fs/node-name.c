@@ -160,7 +160,7 @@ static Node *find_going(NodeTable *table, Node *parent, int parent_fd, const cha
     if (node != NULL)
         return node;
 
-    fd = node_open_path_at(table, parent_fd, name);
+    fd = node_open_path_at(table, parent_fd, name, O_NOFOLLOW);
     if (node_statx(fd >= 0 ? fd : parent_fd, fd >= 0 ? "" : name, fd >= 0 ? AT_EMPTY_PATH : 0,
                    &stx) < 0)
         return NULL;

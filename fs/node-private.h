@@ -10,7 +10,7 @@
 
 typedef struct NodeFdEntry NodeFdEntry;
 
-/* 128 bytes, which malloc serves with 144; the name is apart. */
+/* 136 bytes, which malloc serves with 144; the name is apart. */
 struct Node {
     NodeTable *table;
     Node *parent; /* a reference; NULL: the root, or a node without a known name */
@@ -19,6 +19,7 @@ struct Node {
     Node *next; /* among the parent's children */
     Node *prev;
     NodeFdEntry *fd;
+    NodeLent *lent;
     IoModes io_modes;
     guint32 generation;
     gpointer data; /* atomic */
@@ -132,7 +133,7 @@ void node_drop_name_locked(Node *node, NodeTrash *trash);
 /* Drops the node's claim on its descriptor. */
 void node_fd_detach_locked(Node *node, NodeTrash *trash);
 /* A descriptor of whatever bears the name (O_PATH), or -errno. */
-int node_open_path_at(NodeTable *table, int dir_fd, const char *name);
+int node_open_path_at(NodeTable *table, int dir_fd, const char *name, int more_flags);
 void node_fd_use_locked(NodeFdEntry *entry, NodeFd *fd_out);
 /* To be called whenever an entry's users, node or the node's name changed. */
 void node_fd_settle_locked(NodeFdEntry *entry, NodeTrash *trash);

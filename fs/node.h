@@ -51,6 +51,18 @@ int node_stat(NodeTable *table, Node *node, struct statx *stx_out);
 /* Opens the file with these flags of open(2): a descriptor, or an error as node_fd_get. */
 int node_open(NodeTable *table, Node *node, int flags);
 
+/* The descriptor of an open file (not taken), by which its node is reached where its name does not
+ * lead to it (any more). Lending takes a reference to the node, to be dropped after taking back;
+ * until then the file stays open. */
+typedef struct NodeLent NodeLent;
+struct NodeLent {
+    int fd;
+    NodeLent *next; /* private */
+    NodeLent *prev;
+};
+void node_lend(NodeTable *table, Node *node, int fd, NodeLent *lent_out);
+void node_take_back(NodeTable *table, Node *node, NodeLent *lent);
+
 /* `/proc/self/fd/N` of a node's descriptor, for the calls that refuse O_PATH. */
 typedef struct NodePath {
     char text[40];

@@ -77,6 +77,60 @@ static void descriptors_in_use_are_never_closed(void **state)
     assert_int_equal(node_table_fd_count(tree.table), 1 + 2);
 }
 
+/* 15,000 files that are open and deleted would need 30,000 descriptors. */
+static void deleted_file_is_reached_by_an_open_one(void **state)
+{
+    g_auto(Tree) tree = {0};
+    int fds[2];
+    NodeLent lent[2];
+    Node *a;
+
+    (void)state;
+    tree_init(&tree, 0);
+    tree_make_file(&tree, "a");
+    a = tree_lookup(&tree, tree.root, "a");
+    for (guint i = 0; i < 2; i++) {
+        fds[i] = openat(tree.fd, "a", O_RDONLY | O_CLOEXEC);
+        node_lend(tree.table, a, fds[i], &lent[i]);
+    }
+    assert_int_equal(tree_unlink(&tree, tree.root, "a", 0), 0);
+    assert_int_equal(node_table_fd_count(tree.table), 1);
+    tree_assert_opens(&tree, a);
+    for (guint i = 0; i < 2; i++) {
+        node_take_back(tree.table, a, &lent[i]);
+        close(fds[i]);
+        node_unref(tree.table, a);
+        /* the kernel may know it still, by a descriptor without an open file */
+        tree_assert_opens(&tree, a);
+        assert_int_equal(node_table_fd_count(tree.table), 1 + i);
+    }
+    node_forget(tree.table, a, 1);
+    assert_int_equal(node_table_fd_count(tree.table), 1);
+}
+
+static void file_that_its_name_no_longer_leads_to_is_reached_by_an_open_one(void **state)
+{
+    g_auto(Tree) tree = {0};
+    autofd fd = -1;
+    Node *d, *a;
+    NodeLent lent;
+    ino_t ino;
+
+    (void)state;
+    tree_init(&tree, 0);
+    tree_make_dir(&tree, "d");
+    tree_make_file(&tree, "d/a");
+    d = tree_lookup(&tree, tree.root, "d");
+    a = tree_lookup(&tree, d, "a");
+    fd = openat(tree.fd, "d/a", O_RDONLY | O_CLOEXEC);
+    node_lend(tree.table, a, fd, &lent);
+    assert_int_equal(renameat(tree.fd, "d/a", tree.fd, "b"), 0); /* past the mount */
+    tree_assert_opens(&tree, a);
+    node_take_back(tree.table, a, &lent);
+    assert_int_equal(tree_try_open(&tree, a, &ino), -ESTALE);
+    node_unref(tree.table, a);
+}
+
 static void descriptor_is_closed_with_its_last_user(void **state)
 {
     g_auto(Tree) tree = {0};
@@ -384,6 +438,8 @@ int main(void)
         cmocka_unit_test(idle_descriptors_are_bounded),
         cmocka_unit_test(descriptor_used_last_is_evicted_last),
         cmocka_unit_test(descriptors_in_use_are_never_closed),
+        cmocka_unit_test(deleted_file_is_reached_by_an_open_one),
+        cmocka_unit_test(file_that_its_name_no_longer_leads_to_is_reached_by_an_open_one),
         cmocka_unit_test(descriptor_is_closed_with_its_last_user),
         cmocka_unit_test(descriptor_outlives_its_forgotten_node),
         cmocka_unit_test(directories_on_the_way_are_kept),
