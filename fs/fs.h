@@ -7,6 +7,7 @@
 #define FUSE_USE_VERSION 317
 #include <fuse_lowlevel.h>
 #include <stdatomic.h>
+#include "dir-advice.h"
 #include "guard.h"
 #include "node.h"
 #include "options.h"
@@ -20,6 +21,7 @@ typedef struct Workers Workers;
 typedef struct Fs {
     struct fuse_session *se;
     NodeTable *nodes;
+    DirAdvice *dir_advice;
     OpenFiles *open_files;
     Guard *guard;
     Keeper *keeper;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "inspect.h"
 #include "warden.h"
+#include "workers.h"
 #include <errno.h>
 #include <json-glib/json-glib.h>
 #include <string.h>
@@ -219,6 +220,7 @@ static void add_counters(JsonBuilder *builder, Fs *fs)
     guard_read_counters(fs->guard, &counters);
     json_builder_set_member_name(builder, "counters");
     json_builder_begin_object(builder);
+    add_int(builder, "requests", (gint64)workers_count_requests(fs->workers));
     add_int(builder, "changes", (gint64)counters.changes);
     add_int(builder, "refused", (gint64)counters.refused);
     add_int(builder, "fenced", (gint64)counters.fenced);

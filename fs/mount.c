@@ -230,6 +230,7 @@ static gboolean set_up_tree(Mounting *mounting, const MountOptions *options, GEr
     /* in place nobody can: it is covered */
     if (!fs->in_place)
         node_table_let_nested_go(fs->nodes);
+    fs->dir_advice = dir_advice_new();
     mounting->policy =
         policy_new((const char *const *)options->passive, (const char *const *)options->shared);
     fs->guard =
@@ -386,6 +387,7 @@ static void mounting_clear(Mounting *mounting)
     g_clear_pointer(&fs->warden, warden_free);
     guard_free(fs->guard);
     node_table_free(fs->nodes);
+    dir_advice_free(fs->dir_advice);
     keeper_free(mounting->keeper);
     open_files_free(fs->open_files);
     policy_free(mounting->policy);

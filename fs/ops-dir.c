@@ -120,46 +120,67 @@ static gboolean is_dot(const char *name)
     return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
 }
 
-/* Adds one entry to the reply; 0 where it does not fit. A name that has vanished since is listed
- * without attributes, which the kernel then looks up, or not; so is a mount that is refused.
- * `looked_up`: NULL for names alone, else takes in the nodes whose lookups the kernel counts when
- * the reply arrives. */
-static size_t add_entry(fuse_req_t req, Fs *fs, DirHandle *dir, const BackingEntry *entry,
-                        GPtrArray *looked_up, char *out, size_t room)
+/* One reply on its way. */
+typedef struct Listing {
+    fuse_req_t req;
+    Fs *fs;
+    DirHandle *dir;
+    gboolean plus;        /* in the format that has room for attributes */
+    gboolean attributes;  /* and with them */
+    gboolean any_file;    /* something that is no directory */
+    GPtrArray *looked_up; /* nodes whose lookups the kernel counts when the reply arrives */
+} Listing;
+
+/* The node that an entry is listed with; NULL for one without attributes: a name that has vanished
+ * since, or a mount that is refused. The kernel looks it up then, or not. */
+static Node *look_up_entry(const Listing *listing, const char *name,
+                           struct fuse_entry_param *param_out)
 {
+    Fs *fs = listing->fs;
+    struct statx stx;
+    struct stat st;
+    Node *node;
+
+    if (is_dot(name) || node_statx(listing->dir->fd, name, 0, &stx) != 0 ||
+        node_table_refuses(fs->nodes, &stx))
+        return NULL;
+    node_stat_from_statx(&stx, &st);
+    node = node_find_or_add(fs->nodes, listing->dir->node, name, &stx);
+    ops_fill_entry(fs, node, &st, param_out);
+    return node;
+}
+
+/* Adds one entry to the reply; 0 where it does not fit. */
+static size_t add_entry(Listing *listing, const BackingEntry *entry, char *out, size_t room)
+{
+    const DirHandle *dir = listing->dir;
     struct fuse_entry_param param = {
-        .attr = {.st_ino = node_table_shown_ino(fs->nodes, node_dev(dir->node), entry->ino),
+        .attr = {.st_ino =
+                     node_table_shown_ino(listing->fs->nodes, node_dev(dir->node), entry->ino),
                  .st_mode = DTTOIF(entry->type)},
     };
-    struct statx stx;
     Node *node = NULL;
     size_t used;
 
-    if (!looked_up) {
-        used = fuse_add_direntry(req, out, room, entry->name, &param.attr, entry->off);
-        return used <= room ? used : 0;
+    if (listing->attributes)
+        node = look_up_entry(listing, entry->name, &param);
+    used = listing->plus
+               ? fuse_add_direntry_plus(listing->req, out, room, entry->name, &param, entry->off)
+               : fuse_add_direntry(listing->req, out, room, entry->name, &param.attr, entry->off);
+    if (used > room) {
+        if (node)
+            node_forget(listing->fs->nodes, node, 1);
+        return 0;
     }
-    if (!is_dot(entry->name) && node_statx(dir->fd, entry->name, 0, &stx) == 0 &&
-        !node_table_refuses(fs->nodes, &stx)) {
-        struct stat st;
-
-        node_stat_from_statx(&stx, &st);
-        node = node_find_or_add(fs->nodes, dir->node, entry->name, &stx);
-        ops_fill_entry(fs, node, &st, &param);
-    }
-    used = fuse_add_direntry_plus(req, out, room, entry->name, &param, entry->off);
-    if (used <= room && node)
-        g_ptr_array_add(looked_up, node);
-    if (used <= room)
-        return used;
     if (node)
-        node_forget(fs->nodes, node, 1);
-    return 0;
+        g_ptr_array_add(listing->looked_up, node);
+    listing->any_file |= entry->type != DT_DIR;
+    return used;
 }
 
-static ssize_t fill_entries(fuse_req_t req, Fs *fs, DirHandle *dir, off_t off, GPtrArray *looked_up,
-                            char *out, size_t size)
+static ssize_t fill_entries(Listing *listing, off_t off, char *out, size_t size)
 {
+    DirHandle *dir = listing->dir;
     size_t filled = 0;
     int r = go_to(dir, off);
 
@@ -170,7 +191,7 @@ static ssize_t fill_entries(fuse_req_t req, Fs *fs, DirHandle *dir, off_t off, G
         r = next_entry(dir, &entry);
         if (r != 0 || !entry)
             break;
-        used = add_entry(req, fs, dir, entry, looked_up, out + filled, size - filled);
+        used = add_entry(listing, entry, out + filled, size - filled);
         if (used == 0)
             break;
         filled += used;
@@ -179,19 +200,38 @@ static ssize_t fill_entries(fuse_req_t req, Fs *fs, DirHandle *dir, off_t off, G
     return r == 0 || filled > 0 ? (ssize_t)filled : r;
 }
 
+static void reply_listing(Listing *listing, off_t off, size_t size)
+{
+    g_autofree char *out = g_malloc(size);
+    ssize_t filled = fill_entries(listing, off, out, size);
+
+    if (filled < 0)
+        fuse_reply_err(listing->req, (int)-filled);
+    else if (fuse_reply_buf(listing->req, out, (size_t)filled) != 0)
+        for (guint i = 0; i < listing->looked_up->len; i++)
+            node_forget(listing->fs->nodes, g_ptr_array_index(listing->looked_up, i), 1);
+}
+
+/* Further on in a directory the kernel asks for attributes only where it saw that they are used. */
 static void read_dir(fuse_req_t req, size_t size, off_t off, struct fuse_file_info *fi,
                      gboolean plus)
 {
     Fs *fs = fs_of(req);
-    g_autofree char *out = g_malloc(size);
-    g_autoptr(GPtrArray) looked_up = plus ? g_ptr_array_new() : NULL;
-    ssize_t filled = fill_entries(req, fs, dir_handle_of(fi->fh), off, looked_up, out, size);
+    pid_t tid = fuse_req_ctx(req)->pid;
+    g_autoptr(GPtrArray) looked_up = g_ptr_array_new();
+    Listing listing = {
+        .req = req,
+        .fs = fs,
+        .dir = dir_handle_of(fi->fh),
+        .plus = plus,
+        .looked_up = looked_up,
+    };
 
-    if (filled < 0)
-        fuse_reply_err(req, (int)-filled);
-    else if (fuse_reply_buf(req, out, (size_t)filled) != 0 && plus)
-        for (guint i = 0; i < looked_up->len; i++)
-            node_forget(fs->nodes, g_ptr_array_index(looked_up, i), 1);
+    listing.attributes =
+        plus && (off != 0 || dir_advice_begin(fs->dir_advice, tid, node_number(listing.dir->node)));
+    reply_listing(&listing, off, size);
+    if (plus && !listing.attributes && listing.any_file)
+        dir_advice_listed_files(fs->dir_advice, tid);
 }
 
 static void op_readdir(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, size_t size, off_t off,

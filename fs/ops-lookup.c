@@ -66,6 +66,8 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
         r = node_lookup_parent(fs->nodes, fs_node(fs, parent), &st, &node);
     else
         r = look_up_child(fs, fs_node(fs, parent), name, &st, &node);
+    if (r == 0 && !S_ISDIR(st.st_mode))
+        dir_advice_looked_up(fs->dir_advice, fuse_req_ctx(req)->pid, parent);
     if (r == -ENOENT)
         reply_negative(req, fs);
     else

@@ -117,6 +117,21 @@ static void answer(Worker *worker, size_t size)
         fuse_session_process_buf(fs->se, &buffer);
 }
 
+/* Nobody waits for an answer to these. */
+static gboolean is_notice(const struct fuse_in_header *request)
+{
+    switch (request->opcode) {
+    case FUSE_FORGET:
+    case FUSE_BATCH_FORGET:
+    case FUSE_RELEASE:
+    case FUSE_RELEASEDIR:
+    case FUSE_INTERRUPT:
+        return TRUE;
+    default:
+        return FALSE;
+    }
+}
+
 /* Forgets come in bursts, and none takes long. */
 static gboolean is_forget(const struct fuse_in_header *request)
 {
@@ -190,6 +205,8 @@ void worker_serve(Worker *worker)
             return;
         }
         atomic_fetch_add(&pool->taken, 1);
+        if (!is_notice(worker->request))
+            atomic_fetch_add_explicit(&pool->awaited, 1, memory_order_relaxed);
         if (atomic_load(&pool->dozing))
             workers_wake_lookout(pool);
         if (!serve_one(worker, (size_t)n) && !workers_rest(pool))

@@ -38,6 +38,7 @@ struct Workers {
     Fs *fs;
     WorkersTake take;
     guint n_cpus;
+    _Atomic guint64 awaited; /* requests, ever, that somebody waited for */
     _Atomic guint taken;     /* requests, ever */
     _Atomic int readers;     /* that read, or will before they do anything else */
     _Atomic int wanted;      /* how many shall */

@@ -89,6 +89,11 @@ void workers_call_another(Workers *pool)
     call_another_locked(pool);
 }
 
+guint64 workers_count_requests(Workers *pool)
+{
+    return atomic_load(&pool->awaited);
+}
+
 void workers_will_block(Workers *pool)
 {
     if (atomic_load(&pool->readers) == 0)

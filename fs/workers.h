@@ -33,6 +33,9 @@ int workers_run(Workers *workers);
 /* Does not wait. Requests that were taken are answered. */
 void workers_end(Workers *workers);
 
+/* How many requests somebody waited for; not RELEASE or FORGET. */
+guint64 workers_count_requests(Workers *workers);
+
 /* To be said by an operation before a call that is known to wait for a disk: somebody else reads
  * meanwhile. Where nothing is said, that happens a few milliseconds later. */
 void workers_will_block(Workers *workers);

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * How many requests reach the daemon: each is a round trip that somebody waits for. What is counted
+ * is in the status; the least numbers are those of the kernel's protocol.
+ */
+#include "scene.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <json-glib/json-glib.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#define TIMES 20 /* each deed, on as many files */
+#define DIRS  4
+#define FILES 50 /* in each of them */
+
+typedef struct Stage {
+    Scene *scene;
+    Agent *agent;
+} Stage;
+
+static gint64 count(Stage *stage)
+{
+    g_autofree char *status = scene_attribute(stage->scene, "status");
+    g_autoptr(JsonParser) parser = json_parser_new();
+    JsonObject *counters;
+
+    assert_non_null(status);
+    assert_true(json_parser_load_from_data(parser, status, -1, NULL));
+    counters = json_object_get_object_member(json_node_get_object(json_parser_get_root(parser)),
+                                             "counters");
+    return json_object_get_int_member(counters, "requests");
+}
+
+static int task_nothing(void *state G_GNUC_UNUSED, const char *argument G_GNUC_UNUSED)
+{
+    return 0;
+}
+
+/* The requests of a task alone, without those of asking. */
+static gint64 requests_of(Stage *stage, AgentTask task)
+{
+    gint64 begin = count(stage);
+    gint64 nothing, all;
+
+    assert_int_equal(agent_do(stage->agent, task_nothing, ""), 0);
+    nothing = count(stage);
+    assert_int_equal(agent_do(stage->agent, task, ""), 0);
+    all = count(stage);
+    return (all - nothing) - (nothing - begin);
+}
+
+typedef int (*Deed)(const char *name);
+
+static int do_often(Deed deed, const char *prefix)
+{
+    for (int i = 0; i < TIMES; i++) {
+        g_autofree char *name = g_strdup_printf("%s%d", prefix, i);
+
+        if (deed(name) != 0)
+            return -errno;
+    }
+    return 0;
+}
+
+static int create(const char *name)
+{
+    int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+
+    return fd >= 0 && write(fd, "text", 4) == 4 && close(fd) == 0 ? 0 : -1;
+}
+
+static int read_once(const char *name)
+{
+    char text[16];
+    int fd = open(name, O_RDONLY | O_CLOEXEC);
+
+    return fd >= 0 && read(fd, text, sizeof text) == 4 && close(fd) == 0 ? 0 : -1;
+}
+
+static int rename_away(const char *name)
+{
+    g_autofree char *to = g_strconcat("renamed-", name, NULL);
+
+    return rename(name, to);
+}
+
+static int make_directory(const char *name)
+{
+    return mkdir(name, 0755);
+}
+
+static int task_create(void *state G_GNUC_UNUSED, const char *argument G_GNUC_UNUSED)
+{
+    return do_often(create, "f");
+}
+
+static int task_read(void *state G_GNUC_UNUSED, const char *argument G_GNUC_UNUSED)
+{
+    return do_often(read_once, "f");
+}
+
+static int task_rename(void *state G_GNUC_UNUSED, const char *argument G_GNUC_UNUSED)
+{
+    return do_often(rename_away, "f");
+}
+
+static int task_unlink(void *state G_GNUC_UNUSED, const char *argument G_GNUC_UNUSED)
+{
+    return do_often(unlink, "renamed-f");
+}
+
+static int task_mkdir(void *state G_GNUC_UNUSED, const char *argument G_GNUC_UNUSED)
+{
+    return do_often(make_directory, "d");
+}
+
+/* The directory that they stand in may have to be looked at anew once. */
+static void expect_each(Stage *stage, AgentTask task, gint64 each)
+{
+    assert_in_range(requests_of(stage, task), each * TIMES, each * TIMES + 2);
+}
+
+static void changes_cost_what_the_protocol_asks_for(void **state)
+{
+    Stage *stage = *state;
+
+    expect_each(stage, task_create, 3); /* LOOKUP, CREATE, WRITE */
+    assert_int_equal(agent_do(stage->agent, task_read, ""), 0);
+    expect_each(stage, task_read, 1);   /* OPEN */
+    expect_each(stage, task_rename, 2); /* LOOKUP, RENAME */
+    expect_each(stage, task_unlink, 1); /* UNLINK */
+    expect_each(stage, task_mkdir, 2);  /* LOOKUP, MKDIR */
+}
+
+static int task_make_tree(void *state G_GNUC_UNUSED, const char *argument G_GNUC_UNUSED)
+{
+    for (int d = 0; d < DIRS; d++) {
+        g_autofree char *dir = g_strdup_printf("tree%d", d);
+
+        if (mkdir(dir, 0755) != 0)
+            return -errno;
+        for (int f = 0; f < FILES; f++) {
+            g_autofree char *file = g_strdup_printf("%s/f%d", dir, f);
+
+            if (create(file) != 0)
+                return -errno;
+        }
+    }
+    return 0;
+}
+
+static int walk(const char *directory)
+{
+    DIR *dir = opendir(directory);
+    const struct dirent *entry;
+    struct stat st;
+    int seen = 0;
+
+    if (!dir)
+        return -errno;
+    while ((entry = readdir(dir)))
+        if (entry->d_name[0] != '.')
+            seen += fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+    closedir(dir);
+    return seen == FILES ? 0 : -EIO;
+}
+
+static int task_walk(void *state G_GNUC_UNUSED, const char *argument G_GNUC_UNUSED)
+{
+    int r = 0;
+
+    for (int d = 0; d < DIRS && r == 0; d++) {
+        g_autofree char *dir = g_strdup_printf("tree%d", d);
+
+        r = walk(dir);
+    }
+    return r;
+}
+
+static int task_stat(void *state G_GNUC_UNUSED, const char *argument G_GNUC_UNUSED)
+{
+    struct stat st;
+
+    for (int i = 0; i < DIRS * FILES; i++) {
+        g_autofree char *file = g_strdup_printf("tree%d/f%d", i / FILES, i % FILES);
+
+        if (stat(file, &st) != 0)
+            return -errno;
+    }
+    return 0;
+}
+
+static void what_was_seen_costs_nothing_to_see_again(void **state)
+{
+    Stage *stage = *state;
+
+    assert_int_equal(agent_do(stage->agent, task_make_tree, ""), 0);
+    assert_int_equal(agent_do(stage->agent, task_walk, ""), 0);
+    assert_int_equal(requests_of(stage, task_stat), 0);
+    assert_in_range(requests_of(stage, task_walk), 0, DIRS * FILES / 25);
+}
+
+/* Entries of a new mount: attributes come with the listing where they are looked at, a request for
+ * a file where they are not asked for would be ten times as many. */
+static void cold_walk_costs_less_than_a_request_a_file(void **state)
+{
+    Stage *stage = *state;
+
+    assert_int_equal(agent_do(stage->agent, task_make_tree, ""), 0);
+    agent_kill(stage->agent);
+    assert_int_equal(scene_umount(stage->scene), 0);
+    stage->agent = scene_add_agent(stage->scene);
+    assert_true(scene_mount(stage->scene, "ttl=1h,cache=always"));
+    assert_in_range(requests_of(stage, task_walk), 1, FILES + DIRS * 8);
+    assert_int_equal(requests_of(stage, task_stat), 0);
+}
+
+static int set_up(void **state)
+{
+    Stage *stage = g_new0(Stage, 1);
+
+    stage->scene = scene_new(TRUE);
+    stage->agent = scene_add_agent(stage->scene);
+    *state = stage;
+    return scene_mount(stage->scene, "ttl=1h,cache=always") ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    Stage *stage = *state;
+    gboolean well = scene_free(stage->scene);
+
+    g_free(stage);
+    return well ? 0 : -1;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(changes_cost_what_the_protocol_asks_for, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_was_seen_costs_nothing_to_see_again, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(cold_walk_costs_less_than_a_request_a_file, set_up,
+                                        tear_down),
+    };
+
+    return cmocka_run_group_tests_name("requests", tests, NULL, NULL);
+}
