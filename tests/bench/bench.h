@@ -11,9 +11,10 @@ typedef enum Fixture {
     FIXTURE_EMPTY,
     FIXTURE_TREE,     /* tree/: 15,000 small files in 150 directories */
     FIXTURE_GIT,      /* repo/: as many files, tracked, with two branches */
-    FIXTURE_BIG,      /* big: one file, 1 GiB unless said, the same inode in every target */
-    FIXTURE_DATABASE, /* lookups.db */
     FIXTURE_SOURCES,  /* sources/: a C program in many files */
+    FIXTURE_DATABASE, /* lookups.db */
+    FIXTURE_BIG,      /* big: one file, 1 GiB unless said, the same inode in every target */
+    FIXTURES,
 } Fixture;
 
 enum {
@@ -47,6 +48,7 @@ struct Job {
     gsize big_size;      /* bytes */
     gpointer buffer;     /* of JOB_BUFFER_SIZE, page aligned */
     int fd;              /* for the steps: what prepare opened for work, or -1 */
+    gboolean second;     /* of two clients at once, the second */
     guint64 seen;        /* for the steps: what work counted, for check */
 };
 

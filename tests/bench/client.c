@@ -103,6 +103,8 @@ static void run_client(const Job *template, const char *path, int fd)
     Job job = *template;
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
     job.fd = -1;
     job.buffer = mmap(NULL, JOB_BUFFER_SIZE, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);

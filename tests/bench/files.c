@@ -68,11 +68,13 @@ gboolean files_write(const char *path, const char *content, gsize size, GError *
     return done;
 }
 
-gboolean files_make(const char *dir, guint percent, char *buffer, GError **error)
+gboolean files_make(const char *dir, guint percent, guint variant, guint dirs, char *buffer,
+                    GError **error)
 {
+    guint count = dirs * DIRS_IN_TOP * files_in_dir(percent);
     char path[FILES_PATH_SIZE];
 
-    for (guint i = 0; i < files_count(percent); i++) {
+    for (guint i = 0; i < count; i++) {
         files_path(path, dir, i, percent);
         if (i % files_in_dir(percent) == 0) {
             g_autofree char *parent = g_path_get_dirname(path);
@@ -80,10 +82,16 @@ gboolean files_make(const char *dir, guint percent, char *buffer, GError **error
             if (g_mkdir_with_parents(parent, 0755) != 0)
                 return bench_fail_errno(error, "%s", parent);
         }
-        if (!files_write(path, buffer, files_content(buffer, i, 0), error))
+        if (!files_write(path, buffer, files_content(buffer, i, variant), error))
             return FALSE;
     }
     return TRUE;
+}
+
+gboolean files_age(const char *dir, GError **error)
+{
+    return bench_run(NULL, error, "find", dir, "-type", "f", "-not", "-path", "*/.git/*", "-exec",
+                     "touch", "-d", "@1700000000", "{}", "+");
 }
 
 gboolean files_check(const char *dir, guint dirs, guint percent, guint variant, GError **error)
@@ -125,4 +133,16 @@ gboolean files_expect(const char *dir, guint count, GError **error)
     if (counted != count)
         return bench_fail(error, "%s has %u files, not %u", dir, counted, count);
     return TRUE;
+}
+
+gboolean files_check_seen(Job *job, GError **error)
+{
+    guint64 wanted = 0;
+
+    for (guint i = 0; i < files_count(job->percent); i++)
+        wanted += files_content(job->buffer, i, 0);
+    if (job->seen != wanted)
+        return bench_fail(error, "%" G_GUINT64_FORMAT " bytes seen, not %" G_GUINT64_FORMAT,
+                          job->seen, wanted);
+    return files_check("tree", FILES_TOP_DIRS, job->percent, 0, error);
 }

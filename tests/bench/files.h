@@ -6,8 +6,11 @@
  */
 #include "bench.h"
 
-#define FILES_DIRS      150u /* at every scale; 100 files in each at the full one */
-#define FILES_TOP_DIRS  15u
+#define FILES_DIRS     150u /* at every scale; 100 files in each at the full one */
+#define FILES_TOP_DIRS 15u
+#define FILES_CHANGED_DIRS                                                                         \
+    5u /* top directories that differ between the branches of FIXTURE_GIT                          \
+        */
 #define FILES_PATH_SIZE 64u
 #define FILES_MAX_SIZE  8192u
 
@@ -20,10 +23,15 @@ gsize files_content(char *buffer, guint index, guint variant);
 #define FILES_NEEDLE "a needle in the hay"
 guint files_needles(guint percent);
 
-/* Makes the directories and files below `dir`. */
-gboolean files_make(const char *dir, guint percent, char *buffer, GError **error);
+/* Makes the directories and files below `dir`, or writes the first `dirs` top directories' anew. */
+gboolean files_make(const char *dir, guint percent, guint variant, guint dirs, char *buffer,
+                    GError **error);
+/* Gives all files below `dir` one time of last change, long ago. */
+gboolean files_age(const char *dir, GError **error);
 gboolean files_write(const char *path, const char *content, gsize size, GError **error);
 /* Reads each 37th of the files of the first `dirs` top directories and compares. */
 gboolean files_check(const char *dir, guint dirs, guint percent, guint variant, GError **error);
 /* Counts what is below `dir` that is no directory. */
 gboolean files_expect(const char *dir, guint count, GError **error);
+/* Whether a job on FIXTURE_TREE has seen (job->seen) as many bytes as there are. */
+gboolean files_check_seen(Job *job, GError **error);

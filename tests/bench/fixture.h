@@ -13,5 +13,7 @@ typedef struct FixtureMaker {
     gsize big_size;
 } FixtureMaker;
 
+#define DATABASE_ROWS 100000
+
 /* Empties `dir` and makes it anew. */
 gboolean fixture_make(const FixtureMaker *maker, Fixture fixture, const char *dir, GError **error);

@@ -5,10 +5,30 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define BYTES_PER_INODE "12288"
+
+/* For the handler of signals: what of us is seen outside the namespace. */
+static const char *root_to_remove;
+
+static void remove_root(void)
+{
+    umount2(root_to_remove, MNT_DETACH);
+    rmdir(root_to_remove);
+    root_to_remove = NULL;
+}
+
+static void on_signal(int number)
+{
+    if (root_to_remove != NULL)
+        remove_root();
+    _exit(128 + number);
+}
 
 static gboolean enter_namespace(GError **error)
 {
@@ -41,8 +61,8 @@ static gboolean mount_image(Place *place, const char *image_dir, guint64 size, G
     close(fd);
     /* Nothing is left for a thread of the kernel to do while times are taken. */
     done = done &&
-           bench_run(NULL, error, "mkfs.ext4", "-q", "-F", "-O", "has_journal", "-N", "262144",
-                     "-E", "lazy_itable_init=0,lazy_journal_init=0", file) &&
+           bench_run(NULL, error, "mkfs.ext4", "-q", "-F", "-O", "has_journal", "-i",
+                     BYTES_PER_INODE, "-E", "lazy_itable_init=0,lazy_journal_init=0", file) &&
            bench_run(NULL, error, "mount", "-t", "ext4", "-o", "loop,noatime", file, place->image);
     unlink(file);
     if (!done)
@@ -62,6 +82,9 @@ static void mount_tracing(Place *place)
 
 static gboolean fill_root(Place *place, GError **error)
 {
+    root_to_remove = place->root;
+    signal(SIGINT, on_signal);
+    signal(SIGTERM, on_signal);
     if (mount("leasefs-bench", place->root, "tmpfs", 0, "mode=0755") != 0)
         return bench_fail_errno(error, "%s", place->root);
     place->image = g_build_filename(place->root, "image", NULL);
@@ -92,16 +115,8 @@ void place_free(Place *place)
 {
     if (place == NULL)
         return;
-    if (place->below != NULL)
-        umount2(place->below, MNT_DETACH);
-    if (place->image != NULL)
-        umount2(place->image, MNT_DETACH);
-    if (place->tracing != NULL)
-        umount2(place->tracing, MNT_DETACH);
-    if (place->root != NULL) {
-        umount2(place->root, MNT_DETACH);
-        rmdir(place->root);
-    }
+    if (root_to_remove != NULL)
+        remove_root();
     g_free(place->root);
     g_free(place->image);
     g_free(place->below);

@@ -72,6 +72,7 @@ gboolean bench_spawn(const char *const *argv, const char *output, GError **error
     posix_spawn_file_actions_t actions;
     g_autofree char *said = NULL;
     g_auto(GStrv) words = copy_words(argv);
+    g_autofree char *command = g_strjoinv(" ", words);
     int words_fd = memfd_create("words", MFD_CLOEXEC);
     int status = -1;
     int result;
@@ -93,7 +94,6 @@ gboolean bench_spawn(const char *const *argv, const char *output, GError **error
     if (result != 0)
         return bench_fail(error, "%s: %s", argv[0], g_strerror(result));
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        return bench_fail(error, "%s %s: status %#x: %s", argv[0], argv[1] != NULL ? argv[1] : "",
-                          (guint)status, said);
+        return bench_fail(error, "%.100s: status %#x: %s", command, (guint)status, said);
     return TRUE;
 }

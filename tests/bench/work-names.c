@@ -243,18 +243,6 @@ static gboolean work_open(Job *job, GError **error)
     return TRUE;
 }
 
-static gboolean check_bytes(Job *job, GError **error)
-{
-    guint64 wanted = 0;
-
-    for (guint i = 0; i < files_count(job->percent); i++)
-        wanted += files_content(job->buffer, i, 0);
-    if (job->seen != wanted)
-        return bench_fail(error, "%" G_GUINT64_FORMAT " bytes seen, not %" G_GUINT64_FORMAT,
-                          job->seen, wanted);
-    return files_check("tree", FILES_TOP_DIRS, job->percent, 0, error);
-}
-
 const Workload workloads_names[] = {
     {"create", "create, write 100 bytes, close", FIXTURE_EMPTY, WORK_CHANGES, 10000, 0,
      prepare_dirs, work_create, check_created, clean_many},
@@ -269,12 +257,12 @@ const Workload workloads_names[] = {
     {"open-close", "open(2) and close(2) of one file", FIXTURE_TREE, 0, 50000, 0, NULL, work_open,
      NULL, NULL},
     {"stat-cold", "stat(2) of every file, cold in the mount", FIXTURE_TREE, 0, 15000, 0, NULL,
-     work_stat, check_bytes, NULL},
+     work_stat, files_check_seen, NULL},
     {"stat-warm", "stat(2) of every file, warm", FIXTURE_TREE, WORK_WARM, 15000, 0, NULL, work_stat,
-     check_bytes, NULL},
+     files_check_seen, NULL},
     {"open-read-cold", "open, read, close of every file, cold in the mount", FIXTURE_TREE, 0, 15000,
-     0, NULL, work_read, check_bytes, NULL},
+     0, NULL, work_read, files_check_seen, NULL},
     {"open-read-warm", "open, read, close of every file, warm", FIXTURE_TREE, WORK_WARM, 15000, 0,
-     NULL, work_read, check_bytes, NULL},
+     NULL, work_read, files_check_seen, NULL},
     {.name = NULL},
 };
