@@ -23,22 +23,33 @@ typedef struct Arguments {
     char *big;
     char **only;
     char **targets;
+    char **from;
+    char *svg;
     int rounds;
     int percent;
     gboolean elsewhere;
     gboolean quick;
     gboolean list;
+    gboolean json;
 } Arguments;
 
 static const char help_summary[] =
-    "Runs the same work on a bare directory, through leasefs as holder of the lease and as\n"
-    "blocked reader, and through the peers that are installed, in turn over several rounds,\n"
-    "on an ext4 image of its own. Root only.";
+    "Runs the same work on a bare directory, through leasefs as holder of the lease and as "
+    "blocked\n"
+    "reader, and through the other FUSE filesystems that are installed, in turn over several\n"
+    "rounds, on an ext4 image of its own. Checks the results of each run. Root only.";
 
 static const char help_notes[] =
-    "GLOBs and TARGETs may be repeated or separated by commas. The targets: bare, leasefs,\n"
-    "blocked, bindfs, fuse-overlayfs, mergerfs, passthrough_hp.\n\n"
-    "Exit status: 0 done; 1 something failed or gave a wrong result; 2 wrong usage.";
+    "GLOBs and TARGETs may be repeated, or separated by commas. Targets: bare, leasefs, blocked,\n"
+    "bindfs, fuse-overlayfs, mergerfs, passthrough_hp. Sizes: 4096, 64M, 3G.\n"
+    "\n"
+    "Columns: median and least wall time of a run; microseconds an operation; ratios to the bare\n"
+    "directory and to the quickest peer; processor time of the client with its children and of "
+    "all\n"
+    "threads of the daemon, an operation; requests that reached the daemon, an operation.\n"
+    "docs/benchmark.md says more.\n"
+    "\n"
+    "Exit status: 0 done; 1 something failed, or gave a wrong result; 2 wrong usage.";
 
 static int fail(int status, const char *message)
 {
@@ -112,8 +123,7 @@ static void add_header(Results *results, const Arguments *arguments, GPtrArray *
         const Target *target = targets->pdata[i];
 
         if (target->version != NULL && target->kind != TARGET_BLOCKED)
-            g_ptr_array_add(results->header,
-                            g_strdup_printf("%s: %s", target->name, target->version));
+            g_ptr_array_add(results->header, g_strdup(target->version));
     }
 }
 
@@ -127,10 +137,9 @@ static void set_environment(const Place *place)
     signal(SIGPIPE, SIG_IGN);
 }
 
-static int run(const Arguments *arguments, GArray *workloads)
+static gboolean measure(const Arguments *arguments, GArray *workloads, Results *results,
+                        GError **error)
 {
-    g_autoptr(GError) error = NULL;
-    g_autoptr(Results) results = results_new();
     g_autoptr(Place) place = NULL;
     g_autoptr(GPtrArray) targets = NULL;
     RunnerSettings settings = {
@@ -139,22 +148,50 @@ static int run(const Arguments *arguments, GArray *workloads)
         .big_size = parse_size(arguments->big),
         .target = {arguments->leasefs, arguments->leasefs_opts, arguments->elsewhere,
                    arguments->passthrough_hp},
-        .progress = stdout,
+        .progress = arguments->json ? stderr : stdout,
     };
 
-    place = place_new(arguments->image_dir, parse_size(arguments->size), &error);
+    place = place_new(arguments->image_dir, parse_size(arguments->size), error);
     if (place == NULL)
-        return fail(1, error->message);
+        return FALSE;
     set_environment(place);
-    targets = make_targets(arguments, &settings.target, place, &error);
+    targets = make_targets(arguments, &settings.target, place, error);
     if (targets == NULL)
-        return fail(1, error->message);
+        return FALSE;
     add_header(results, arguments, targets);
-    for (guint i = 0; i < results->header->len; i++)
-        printf("%s\n", (const char *)results->header->pdata[i]);
-    if (!runner_run(&settings, place, workloads, targets, results, &error))
+    report_header(settings.progress, results);
+    return runner_run(&settings, place, workloads, targets, results, error);
+}
+
+static gboolean read_results(const Arguments *arguments, Results *results, GError **error)
+{
+    for (char **path = arguments->from; *path != NULL; path++) {
+        if (!report_read_json(results, *path, error))
+            return FALSE;
+    }
+    if (arguments->json)
+        return TRUE;
+    report_header(stdout, results);
+    for (guint i = 0; i < results->rows->len; i++)
+        report_row(stdout, results->rows->pdata[i]);
+    return TRUE;
+}
+
+static int run(const Arguments *arguments, GArray *workloads)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Results) results = results_new();
+
+    if (arguments->from == NULL && geteuid() != 0)
+        return fail(1, "only root can make the image and mount it");
+    if (!(arguments->from != NULL ? read_results(arguments, results, &error)
+                                  : measure(arguments, workloads, results, &error)))
         return fail(1, error->message);
-    report_summary(stdout, results);
+    report_summary(arguments->json ? stderr : stdout, results);
+    if (arguments->json)
+        report_json(stdout, results);
+    if (arguments->svg != NULL && !report_svg(arguments->svg, results, &error))
+        return fail(1, error->message);
     return 0;
 }
 
@@ -170,6 +207,11 @@ static gboolean parse(Arguments *arguments, int *argc, char ***argv, GError **er
         {"scale", 0, 0, G_OPTION_ARG_INT, &arguments->percent, "Per cent of the work (100)", "N"},
         {"big", 0, 0, G_OPTION_ARG_STRING, &arguments->big, "Size of the big file (1G)", "SIZE"},
         {"quick", 0, 0, G_OPTION_ARG_NONE, &arguments->quick, "A smoke run of a minute", NULL},
+        {"json", 0, 0, G_OPTION_ARG_NONE, &arguments->json, "JSON on stdout, the tables on stderr",
+         NULL},
+        {"svg", 0, 0, G_OPTION_ARG_FILENAME, &arguments->svg, "Draw the ratios", "FILE"},
+        {"from", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &arguments->from,
+         "Run nothing, report what --json wrote; may be repeated", "FILE"},
         {"image-dir", 0, 0, G_OPTION_ARG_FILENAME, &arguments->image_dir,
          "Where the image is made (/dev/shm)", "DIR"},
         {"size", 0, 0, G_OPTION_ARG_STRING, &arguments->size, "Size of the image (3G)", "SIZE"},
@@ -245,7 +287,5 @@ int main(int argc, char **argv)
     }
     if (arguments.list)
         return 0;
-    if (geteuid() != 0)
-        return fail(1, "only root can make the image and mount it");
     return run(&arguments, workloads);
 }

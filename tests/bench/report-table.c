@@ -38,6 +38,13 @@ static void report_cell(FILE *to, const ResultRow *row, TargetKind kind)
     fputc('\n', to);
 }
 
+void report_header(FILE *to, const Results *results)
+{
+    for (guint i = 0; i < results->header->len; i++)
+        fprintf(to, "%s\n", (const char *)results->header->pdata[i]);
+    fflush(to);
+}
+
 void report_row(FILE *to, const ResultRow *row)
 {
     fprintf(to, "\n%s: %s, %.0f operations\n", row->workload, row->summary, row->operations);

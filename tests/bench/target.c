@@ -55,18 +55,24 @@ gboolean target_cannot_refuse(TargetKind kind)
     return kind == TARGET_PASSTHROUGH_HP;
 }
 
+/* The line that names the program: some tell of their libraries first. */
 static char *read_version(const char *program)
 {
+    g_autofree char *name = g_path_get_basename(program);
     g_autofree char *quoted = g_shell_quote(program);
     g_autofree char *command = g_strconcat(quoted, " --version", NULL);
     g_autofree char *text = NULL;
     g_autofree char *said = NULL;
+    g_auto(GStrv) lines = NULL;
 
     if (!g_spawn_command_line_sync(command, &text, &said, NULL, NULL))
         return NULL;
-    g_strstrip(text);
-    text[strcspn(text, "\n")] = '\0';
-    return g_steal_pointer(&text);
+    lines = g_strsplit(text, "\n", -1);
+    for (char **line = lines; *line != NULL; line++) {
+        if (strstr(*line, name) != NULL)
+            return g_strdup(*line);
+    }
+    return NULL;
 }
 
 Target *target_new(TargetKind kind, Place *place, const TargetSettings *settings, GError **error)
