@@ -81,7 +81,6 @@ static void choose_features(Fs *fs, struct fuse_conn_info *conn)
         FUSE_CAP_IOCTL_DIR,
         FUSE_CAP_READDIRPLUS,
         FUSE_CAP_READDIRPLUS_AUTO,
-        FUSE_CAP_ASYNC_DIO,
         FUSE_CAP_PARALLEL_DIROPS,
         FUSE_CAP_HANDLE_KILLPRIV_V2,
         FUSE_CAP_CACHE_SYMLINKS,
@@ -92,6 +91,9 @@ static void choose_features(Fs *fs, struct fuse_conn_info *conn)
     static const uint64_t never[] = {
         /* refused writes would report success */
         FUSE_CAP_WRITEBACK_CACHE,
+        /* Pages that a reader fills while a direct write is under way have to go when it is done:
+         * the kernel drops them only where the writer waits. */
+        FUSE_CAP_ASYNC_DIO,
         FUSE_CAP_SPLICE_READ,
         FUSE_CAP_SPLICE_MOVE,
         FUSE_CAP_PASSTHROUGH,
