@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "mount.h"
 #include "mount-place.h"
+#include "mounts.h"
 #include "ops.h"
 #include "warden.h"
 #include "util.h"
@@ -247,9 +248,14 @@ static gboolean set_up_warden(Mounting *mounting, GError **error)
         fs->in_place
             ? bypass_scan(fs->processes, fs->workspace, fs->backing_dev, fs->backing_ino, getpid())
             : g_ptr_array_new_with_free_func((GDestroyNotify)bypass_process_free);
+    g_autofree char *shown = fs->in_place ? leasefs_mounts_read_other(fs->workspace) : NULL;
 
+    if (shown)
+        g_message("%s shows files of %s past the mount: what is changed there is seen within a "
+                  "second",
+                  shown, fs->workspace);
     fs->cache_long = fs->options->cache == CACHE_ALWAYS ||
-                     (fs->options->cache == CACHE_AUTO && fs->in_place && past->len == 0);
+                     (fs->options->cache == CACHE_AUTO && fs->in_place && past->len == 0 && !shown);
     fs->warden = warden_new(fs, registry_poll_fd(mounting->registry),
                             process_table_proc_poll_fd(mounting->processes), past, error);
     return fs->warden != NULL;

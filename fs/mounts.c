@@ -14,6 +14,7 @@ typedef struct MountLine {
     guint64 id;
     guint64 parent_id;
     guint minor;
+    char *device; /* MAJOR:MINOR */
     char *root;
     char *mountpoint;
     char *fstype;
@@ -24,6 +25,7 @@ static void mount_line_free(gpointer data)
 {
     MountLine *line = data;
 
+    g_free(line->device);
     g_free(line->root);
     g_free(line->mountpoint);
     g_free(line->fstype);
@@ -106,6 +108,7 @@ static MountLine *parse_line(const char *text)
     line->id = id;
     line->parent_id = parent_id;
     line->minor = minor;
+    line->device = g_strdup(fields[2]);
     line->root = dup_unescaped(fields[3]);
     line->mountpoint = dup_unescaped(fields[4]);
     line->fstype = dup_unescaped(fields[dash + 1]);
@@ -173,10 +176,9 @@ static GStrv dup_inner(GPtrArray *lines, const MountLine *line)
     return (GStrv)g_ptr_array_free(g_steal_pointer(&inner), FALSE);
 }
 
-GPtrArray *leasefs_mounts_parse(const char *mountinfo)
+static GPtrArray *parse_lines(const char *mountinfo)
 {
-    GPtrArray *mounts = g_ptr_array_new_with_free_func(leasefs_mount_free);
-    g_autoptr(GPtrArray) lines = g_ptr_array_new_with_free_func(mount_line_free);
+    GPtrArray *lines = g_ptr_array_new_with_free_func(mount_line_free);
     g_auto(GStrv) texts = g_strsplit(mountinfo, "\n", -1);
 
     for (guint i = 0; texts[i] != NULL; i++) {
@@ -185,6 +187,14 @@ GPtrArray *leasefs_mounts_parse(const char *mountinfo)
         if (line != NULL)
             g_ptr_array_add(lines, line);
     }
+    return lines;
+}
+
+GPtrArray *leasefs_mounts_parse(const char *mountinfo)
+{
+    GPtrArray *mounts = g_ptr_array_new_with_free_func(leasefs_mount_free);
+    g_autoptr(GPtrArray) lines = parse_lines(mountinfo);
+
     for (guint i = 0; i < lines->len; i++) {
         const MountLine *line = lines->pdata[i];
         LeasefsMount *mount;
@@ -209,6 +219,69 @@ GPtrArray *leasefs_mounts_read(GError **error)
     if (!g_file_get_contents(MOUNTINFO_PATH, &text, NULL, error))
         return NULL;
     return leasefs_mounts_parse(text);
+}
+
+/* `path`, which lies in `from`, with `to` in place of `from`. Owned. */
+static char *move_path(const char *path, const char *from, const char *to)
+{
+    const char *rest = strcmp(from, "/") == 0 ? path + 1 : path + strlen(from);
+
+    while (*rest == '/')
+        rest++;
+    return *rest == '\0' ? g_strdup(to) : g_build_filename(to, rest, NULL);
+}
+
+/* Where a mount shows a directory of its filesystem, or a part of that directory; owned. */
+static char *dup_shown(const MountLine *line, const char *inner)
+{
+    if (leasefs_path_is_within(inner, line->root))
+        return move_path(inner, line->root, line->mountpoint);
+    return leasefs_path_is_within(line->root, inner) ? g_strdup(line->mountpoint) : NULL;
+}
+
+/* The mount over the directory itself, where there is one already, does not count. */
+static void drop_own(GPtrArray *lines, const char *directory)
+{
+    for (guint i = lines->len; i-- > 0;) {
+        const MountLine *line = lines->pdata[i];
+
+        if (strcmp(line->fstype, LEASEFS_FSTYPE) == 0 && strcmp(line->mountpoint, directory) == 0)
+            g_ptr_array_remove_index(lines, i);
+    }
+}
+
+char *leasefs_mounts_find_other(const char *mountinfo, const char *resolved_directory)
+{
+    g_autoptr(GPtrArray) lines = parse_lines(mountinfo);
+    g_autofree char *inner = NULL;
+    const MountLine *own;
+
+    drop_own(lines, resolved_directory);
+    own = resolve(lines, resolved_directory);
+    if (own == NULL)
+        return NULL;
+    inner = move_path(resolved_directory, own->mountpoint, own->root);
+    for (guint i = 0; i < lines->len; i++) {
+        const MountLine *line = lines->pdata[i];
+        g_autofree char *shown = NULL;
+
+        if (line == own || strcmp(line->device, own->device) != 0)
+            continue;
+        shown = dup_shown(line, inner);
+        if (shown != NULL && !leasefs_path_is_within(shown, resolved_directory) &&
+            resolve(lines, shown) == line)
+            return g_steal_pointer(&shown);
+    }
+    return NULL;
+}
+
+char *leasefs_mounts_read_other(const char *resolved_directory)
+{
+    g_autofree char *text = NULL;
+
+    if (!g_file_get_contents(MOUNTINFO_PATH, &text, NULL, NULL))
+        return NULL;
+    return leasefs_mounts_find_other(text, resolved_directory);
 }
 
 static gboolean mount_contains(const LeasefsMount *mount, const char *path)

@@ -24,6 +24,12 @@ GPtrArray *leasefs_mounts_read(GError **error); /* of this process's mount names
  * lies between), or NULL. Borrowed from `mounts`. */
 const LeasefsMount *leasefs_mounts_containing(GPtrArray *mounts, const char *resolved_path);
 
+/* Where another mount of the same filesystem shows a directory, or a part of it, as well (a bind
+ * mount made before): that path, owned, or NULL. Pure. */
+char *leasefs_mounts_find_other(const char *mountinfo, const char *resolved_directory);
+/* The same of this process's mount namespace. */
+char *leasefs_mounts_read_other(const char *resolved_directory);
+
 /* Whether workspace may be mounted at mountpoint (both resolved): refuses a second mount of the
  * same workspace, a workspace inside or around another mounted one, one that lies in another's
  * mountpoint or has it inside, a mountpoint that is another's, and a mountpoint inside or around

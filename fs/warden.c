@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "warden.h"
+#include "mounts.h"
 #include "mutex.h"
 #include "util.h"
 #include "workers.h"
@@ -198,8 +199,11 @@ static void recheck_past(Warden *warden)
     if (warden->past->len == 0)
         return;
     bypass_recheck(warden->past, fs->processes, fs->workspace, fs->backing_dev, fs->backing_ino);
-    if (warden->past->len == 0 && fs->options->cache == CACHE_AUTO && fs->in_place)
-        atomic_store(&fs->cache_long, TRUE);
+    if (warden->past->len == 0 && fs->options->cache == CACHE_AUTO && fs->in_place) {
+        g_autofree char *shown = leasefs_mounts_read_other(fs->workspace);
+
+        atomic_store(&fs->cache_long, shown == NULL);
+    }
 }
 
 GPtrArray *warden_list_past(Warden *warden)

@@ -180,6 +180,59 @@ static void bind_mount_of_a_part_tells_which(void **state)
     assert_within(mounts, "/elsewhere/a", "/elsewhere");
 }
 
+static void assert_other(const char *mountinfo, const char *directory, const char *expected)
+{
+    g_autofree char *shown = leasefs_mounts_find_other(mountinfo, directory);
+
+    if (expected == NULL)
+        assert_null(shown);
+    else
+        assert_string_equal(shown, expected);
+}
+
+static void bind_mounts_that_show_a_directory_are_found(void **state)
+{
+    (void)state;
+    assert_other(ROOT_LINE "30 20 8:17 / /data rw - ext4 /dev/sdb1 rw\n", "/data/ws", NULL);
+    assert_other(ROOT_LINE "30 20 8:17 / /data rw - ext4 /dev/sdb1 rw\n"
+                           "31 20 8:17 / /below rw - ext4 /dev/sdb1 rw\n",
+                 "/data/ws", "/below/ws");
+    /* that very directory, one above it, a part of it */
+    assert_other(ROOT_LINE "30 20 8:17 / /data rw - ext4 /dev/sdb1 rw\n"
+                           "31 20 8:17 /a/ws /below rw - ext4 /dev/sdb1 rw\n",
+                 "/data/a/ws", "/below");
+    assert_other(ROOT_LINE "30 20 8:17 /home /data rw - ext4 /dev/sdb1 rw\n"
+                           "31 20 8:17 /home/a /below rw - ext4 /dev/sdb1 rw\n",
+                 "/data/a/ws", "/below/ws");
+    assert_other(ROOT_LINE "30 20 8:17 / /data rw - ext4 /dev/sdb1 rw\n"
+                           "31 20 8:17 /ws/src /below rw - ext4 /dev/sdb1 rw\n",
+                 "/data/ws", "/below");
+    /* the same with the directory's own mount there already */
+    assert_other(ROOT_LINE "30 20 8:17 / /data rw - ext4 /dev/sdb1 rw\n"
+                           "31 20 8:17 / /below rw - ext4 /dev/sdb1 rw\n"
+                           "32 30 0:40 / /data/ws rw" LEASEFS "/data/ws rw\n",
+                 "/data/ws", "/below/ws");
+}
+
+static void mounts_that_do_not_show_a_directory_are_not_taken_for_it(void **state)
+{
+    (void)state;
+    /* beside it; of another filesystem; within itself; under another mount */
+    assert_other(ROOT_LINE "30 20 8:17 / /data rw - ext4 /dev/sdb1 rw\n"
+                           "31 20 8:17 /wsx /below rw - ext4 /dev/sdb1 rw\n",
+                 "/data/ws", NULL);
+    assert_other(ROOT_LINE "30 20 8:17 / /data rw - ext4 /dev/sdb1 rw\n"
+                           "31 20 8:18 / /below rw - ext4 /dev/sdb2 rw\n",
+                 "/data/ws", NULL);
+    assert_other(ROOT_LINE "30 20 8:17 / /data rw - ext4 /dev/sdb1 rw\n"
+                           "31 30 8:17 /ws/a /data/ws/b rw - ext4 /dev/sdb1 rw\n",
+                 "/data/ws", NULL);
+    assert_other(ROOT_LINE "30 20 8:17 / /data rw - ext4 /dev/sdb1 rw\n"
+                           "31 20 8:17 / /below rw - ext4 /dev/sdb1 rw\n"
+                           "32 31 0:40 / /below rw - tmpfs t rw\n",
+                 "/data/ws", NULL);
+}
+
 static void mount_may_join_only_apart_from_others(void **state)
 {
     static const struct {
@@ -270,6 +323,8 @@ int main(void)
         cmocka_unit_test(bind_mount_of_a_part_tells_which),
         cmocka_unit_test(mount_may_join_only_apart_from_others),
         cmocka_unit_test(paths_are_compared_by_components),
+        cmocka_unit_test(bind_mounts_that_show_a_directory_are_found),
+        cmocka_unit_test(mounts_that_do_not_show_a_directory_are_not_taken_for_it),
         cmocka_unit_test(own_mountinfo_can_be_read),
         cmocka_unit_test(ordinary_and_missing_directories_are_no_dead_mounts),
     };
