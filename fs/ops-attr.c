@@ -42,6 +42,15 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
     reply_attr(req, fs, stat_open(fs, fs_node(fs, ino), fi, &st), &st);
 }
 
+/* The kernel does not look at the search permission of directories that it has cached. Nobody comes
+ * through such a mount but the daemon's user, who is an owner or one of the others. */
+static gboolean closes_directory(const Fs *fs, const struct stat *st, mode_t mode)
+{
+    mode_t of_us = st->st_uid == fs->uid ? S_IXUSR : S_IXUSR | S_IXGRP | S_IXOTH;
+
+    return S_ISDIR(st->st_mode) && (st->st_mode & of_us & ~mode) != 0;
+}
+
 /* fchmodat2(2), by its number: glibc has it since 2.39. */
 #define SYS_FCHMODAT2 452
 
@@ -73,9 +82,8 @@ static int change_mode(Fs *fs, Node *node, const NodeFd *fd, mode_t mode)
     if (hides && fstatat(fd->fd, "", &st, AT_EMPTY_PATH) != 0)
         return -errno;
     r = change_mode_of(fd, mode & 07777);
-    /* The kernel does not look at the search permission of directories that it has cached. */
-    if (r == 0 && hides && (st.st_mode & 0111 & ~mode))
-        warden_expire_children(fs->warden, node);
+    if (r == 0 && hides && closes_directory(fs, &st, mode))
+        warden_close_directory(fs->warden, node);
     return r;
 }
 

@@ -43,6 +43,14 @@ static void dir_handle_free(Fs *fs, DirHandle *dir)
     g_free(dir);
 }
 
+static int open_dir_by_path(const NodeFd *path_fd)
+{
+    NodePath path;
+
+    node_fd_path(path_fd, &path);
+    return open(path.text, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
 static int open_dir(Fs *fs, Node *node, DirHandle **dir_out)
 {
     g_auto(NodeFd) path_fd = NODE_FD_INIT;
@@ -56,6 +64,9 @@ static int open_dir(Fs *fs, Node *node, DirHandle **dir_out)
                 O_RDONLY | O_DIRECTORY | O_CLOEXEC | (fs->options->no_atime ? O_NOATIME : 0));
     if (fd < 0 && errno == EPERM)
         fd = openat(path_fd.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    /* that one wants to be searched, too */
+    if (fd < 0 && errno == EACCES)
+        fd = open_dir_by_path(&path_fd);
     if (fd < 0)
         return -errno;
     dir = g_new(DirHandle, 1);

@@ -6,6 +6,7 @@
 #include "workers.h"
 #include <errno.h>
 #include <gio/gio.h>
+#include <linux/fuse.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
@@ -13,7 +14,8 @@
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 
-#define PAST_RECHECK_MS 1000
+#define PAST_RECHECK_MS  1000
+#define NOTIFY_INC_EPOCH 8
 
 typedef struct Job {
     Node *node; /* referenced */
@@ -57,9 +59,24 @@ static void add_job(Warden *warden, Job job)
     warden_wake(warden);
 }
 
-void warden_expire_children(Warden *warden, Node *directory)
+/* The kernel takes this from within a request: it counts a number up, and asks again for each name,
+ * or that there is none, that it learned under an older one. It unmounts what stands on a name then
+ * (protocol 7.44, kernel 6.16; libfuse 3.17 does not know it). */
+static gboolean forget_all_names(Fs *fs)
 {
-    add_job(warden, (Job){.node = directory, .expire_children = TRUE});
+    struct fuse_out_header notice = {.len = sizeof notice, .error = NOTIFY_INC_EPOCH};
+    g_autoptr(GPtrArray) mounts = leasefs_mounts_read(NULL);
+    const LeasefsMount *own = mounts ? leasefs_mounts_containing(mounts, fs->mountpoint) : NULL;
+
+    if (!own || own->inner[0])
+        return FALSE;
+    return write(fuse_session_fd(fs->se), &notice, sizeof notice) == (ssize_t)sizeof notice;
+}
+
+void warden_close_directory(Warden *warden, Node *directory)
+{
+    if (!forget_all_names(warden->fs))
+        add_job(warden, (Job){.node = directory, .expire_children = TRUE});
 }
 
 void warden_drop_pages(Warden *warden, Node *node, off_t off, off_t length)

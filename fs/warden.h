@@ -29,8 +29,9 @@ void warden_stop(Warden *warden);
 void warden_wake(Warden *warden);
 /* Gives freed memory back to the system. */
 void warden_trim(Warden *warden);
-/* The kernel shall look up the names in a directory again. */
-void warden_expire_children(Warden *warden, Node *directory);
+/* A directory has lost its search permission: the kernel shall look up the names in it again. At
+ * once where it can be told from within a request, else soon, and those that are there only. */
+void warden_close_directory(Warden *warden, Node *directory);
 /* The kernel shall drop a page that was refused, so that readers see what the file holds. */
 void warden_drop_pages(Warden *warden, Node *node, off_t off, off_t length);
 
