@@ -11,18 +11,38 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
 #define STAT_BYTES   1024 /* the 22 fields that count need at most 500, and 64 for the comm */
 #define STATUS_BYTES 512  /* Tgid is the fourth line; the comm on the first is escaped */
 #define HINT_COUNT   1024u
+#define COMM_COUNT   16u
 #define EVENT_BATCH  64
+
+/* The first published struct pidfd_info and its ioctl, of include/uapi/linux/pidfd.h: kernels from
+ * 6.13 on have it, the headers of most distributions do not. */
+typedef struct PidfdInfo {
+    guint64 mask; /* asked for, and answered */
+    guint64 cgroup_id;
+    guint32 pid, tgid, ppid;
+    guint32 credentials[8];
+    gint32 exit_code;
+} PidfdInfo;
+G_STATIC_ASSERT(sizeof(PidfdInfo) == 64);
+
+#define GET_INFO     _IOWR(0xFF, 11, PidfdInfo)
+#define GET_INFO_PID G_GUINT64_CONSTANT(1)
 
 typedef struct ProcTable {
     ProcessTable base;
     int proc_fd;
     int epoll_fd;
+    _Atomic gboolean no_get_info; /* an old kernel */
+    /* pid << 32 | open /proc/PID/comm, at pid % COMM_COUNT; 0: empty or in use. Parents that start
+     * one process after the other are asked for their comm each time. */
+    _Atomic guint64 comms[COMM_COUNT];
     /* tid << 32 | pid, at tid % HINT_COUNT: to which process a thread belonged when last asked.
      * Only a hint: tgkill(2) with signal 0 tells whether it still holds. */
     _Atomic guint64 hints[HINT_COUNT];
@@ -71,6 +91,52 @@ static int proc_read(ProcessTable *base, pid_t pid, ProcessInfo *info_out)
     if (!process_info_parse_stat(line, &info))
         return -EBADMSG;
     *info_out = info;
+    return 0;
+}
+
+/* The comm that an open /proc/PID/comm shows; -ESRCH where its process is gone, also when another
+ * has the pid by now (proc(5)). */
+static int read_open_comm(int fd, char comm_out[PROCESS_COMM_SIZE])
+{
+    char text[STAT_BYTES];
+    ssize_t n;
+
+    do {
+        n = pread(fd, text, sizeof text - 1, 0);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return -errno;
+    if (n > 0 && text[n - 1] == '\n')
+        n--;
+    text[n] = '\0';
+    g_strlcpy(comm_out, text, PROCESS_COMM_SIZE);
+    return 0;
+}
+
+static int proc_read_comm(ProcessTable *base, pid_t pid, char comm_out[PROCESS_COMM_SIZE])
+{
+    ProcTable *table = (ProcTable *)base;
+    _Atomic guint64 *slot = &table->comms[(guint)pid % COMM_COUNT];
+    guint64 kept = atomic_exchange(slot, 0);
+    autofd fd = kept != 0 ? (int)(guint32)kept : -1;
+    char path[32];
+    int r = -ESRCH;
+
+    if (fd >= 0 && (pid_t)(kept >> 32) == pid)
+        r = read_open_comm(fd, comm_out);
+    if (r < 0) {
+        autofd_clear(&fd);
+        snprintf(path, sizeof path, "%d/comm", (int)pid);
+        fd = openat(table->proc_fd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        if (fd < 0)
+            return errno == ENOENT ? -ESRCH : -errno;
+        r = read_open_comm(fd, comm_out);
+    }
+    if (r < 0)
+        return r;
+    kept = atomic_exchange(slot, (guint64)pid << 32 | (guint32)fd_steal(&fd));
+    if (kept != 0)
+        close((int)(guint32)kept); /* another thread's, which was faster */
     return 0;
 }
 
@@ -132,9 +198,9 @@ static int proc_leader(ProcessTable *base, pid_t tid, pid_t *pid_out)
 
 /* A pidfd is readable once the last thread of the process has exited (pidfd_open(2)). Doubt counts
  * as ended: the caller then looks at the process anew. */
-static gboolean proc_has_ended(ProcessTable *base G_GNUC_UNUSED, int watch)
+static gboolean proc_has_ended(ProcessTable *base G_GNUC_UNUSED, int hold)
 {
-    struct pollfd at = {.fd = watch, .events = POLLIN};
+    struct pollfd at = {.fd = hold, .events = POLLIN};
     int n;
 
     do {
@@ -143,19 +209,73 @@ static gboolean proc_has_ended(ProcessTable *base G_GNUC_UNUSED, int watch)
     return n != 0;
 }
 
-static int proc_watch(ProcessTable *base, pid_t pid, guint64 cookie)
+static int proc_hold(ProcessTable *base G_GNUC_UNUSED, pid_t pid)
+{
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0); /* close-on-exec by itself */
+
+    if (fd >= 0)
+        return fd;
+    /* EINVAL, and ENOENT in later kernels: a thread that is not its process's first. */
+    return errno == EINVAL || errno == ENOENT ? -ESRCH : -errno;
+}
+
+static void proc_release(ProcessTable *base G_GNUC_UNUSED, int hold)
+{
+    close(hold);
+}
+
+/* -ENOTTY or -EINVAL where the kernel cannot tell. */
+static int get_info_parent(int pidfd, pid_t *ppid_out)
+{
+    PidfdInfo info = {.mask = GET_INFO_PID};
+
+    if (ioctl(pidfd, GET_INFO, &info) < 0)
+        return -errno;
+    if (!(info.mask & GET_INFO_PID))
+        return -ENOTTY;
+    *ppid_out = (pid_t)info.ppid;
+    return 0;
+}
+
+static int proc_parent(ProcessTable *base, int hold, pid_t pid, pid_t *ppid_out)
+{
+    ProcTable *table = (ProcTable *)base;
+    ProcessInfo info;
+    int r;
+
+    if (!atomic_load_explicit(&table->no_get_info, memory_order_relaxed)) {
+        r = get_info_parent(hold, ppid_out);
+        if (r != -ENOTTY && r != -EINVAL)
+            return r;
+        if (!atomic_exchange(&table->no_get_info, TRUE))
+            g_debug("no PIDFD_GET_INFO: parents are read from /proc");
+    }
+    r = proc_read(base, pid, &info);
+    if (r < 0)
+        return r;
+    /* Alive afterwards: so the line is of the held process. */
+    if (proc_has_ended(base, hold))
+        return -ESRCH;
+    *ppid_out = info.ppid;
+    return 0;
+}
+
+static int proc_terminal_session(ProcessTable *base G_GNUC_UNUSED, pid_t pid, pid_t *sid_out)
+{
+    pid_t sid = getsid(pid);
+
+    if (sid < 0)
+        return -errno;
+    *sid_out = sid;
+    return 0;
+}
+
+static int proc_watch(ProcessTable *base, int hold, guint64 cookie)
 {
     ProcTable *table = (ProcTable *)base;
     struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.u64 = cookie};
-    autofd fd = (int)syscall(SYS_pidfd_open, pid, 0); /* close-on-exec by itself */
 
-    if (fd < 0)
-        return -errno;
-    if (proc_has_ended(base, fd))
-        return -ESRCH;
-    if (epoll_ctl(table->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
-        return -errno;
-    return fd_steal(&fd);
+    return epoll_ctl(table->epoll_fd, EPOLL_CTL_ADD, hold, &event) < 0 ? -errno : 0;
 }
 
 static gsize proc_ended(ProcessTable *base, guint64 *cookies_out, gsize n)
@@ -178,19 +298,23 @@ static gsize proc_ended(ProcessTable *base, guint64 *cookies_out, gsize n)
     return count;
 }
 
-static void proc_unwatch(ProcessTable *base, int watch)
+static void proc_unwatch(ProcessTable *base, int hold)
 {
     ProcTable *table = (ProcTable *)base;
 
     /* Closing is not enough where a forked child still has the descriptor. */
-    epoll_ctl(table->epoll_fd, EPOLL_CTL_DEL, watch, NULL);
-    close(watch);
+    epoll_ctl(table->epoll_fd, EPOLL_CTL_DEL, hold, NULL);
+    close(hold);
 }
 
 static void proc_free(ProcessTable *base)
 {
     ProcTable *table = (ProcTable *)base;
 
+    for (guint i = 0; i < COMM_COUNT; i++) {
+        if (table->comms[i] != 0)
+            close((int)(guint32)table->comms[i]);
+    }
     autofd_clear(&table->proc_fd);
     autofd_clear(&table->epoll_fd);
     g_free(table);
@@ -198,11 +322,16 @@ static void proc_free(ProcessTable *base)
 
 static const ProcessTableOps proc_ops = {
     .read = proc_read,
+    .read_comm = proc_read_comm,
     .leader = proc_leader,
-    .watch = proc_watch,
+    .hold = proc_hold,
+    .release = proc_release,
+    .parent = proc_parent,
+    .terminal_session = proc_terminal_session,
     .has_ended = proc_has_ended,
-    .ended = proc_ended,
+    .watch = proc_watch,
     .unwatch = proc_unwatch,
+    .ended = proc_ended,
     .free = proc_free,
 };
 

@@ -96,27 +96,70 @@ gboolean process_is_alive(ProcessTable *table, const ProcessId *id)
            process_id_equal(&info.id, id);
 }
 
-int process_read_parent(ProcessTable *table, ProcessInfo *child, ProcessInfo *parent_out)
+void process_link_release(ProcessTable *table, ProcessLink *link)
+{
+    if (link->hold >= 0)
+        table->ops->release(table, link->hold);
+    link->hold = -1;
+}
+
+static int hold_and_read(ProcessTable *table, pid_t pid, ProcessLink *link_out)
+{
+    ProcessLink link = {.hold = table->ops->hold(table, pid)};
+    int r;
+
+    if (link.hold < 0)
+        return link.hold;
+    r = table->ops->read(table, pid, &link.info);
+    if (r < 0) {
+        process_link_release(table, &link);
+        return r;
+    }
+    *link_out = link;
+    return 0;
+}
+
+/* Alive afterwards: so it was this process that was read, and no other that had its pid. */
+static int check_link(ProcessTable *table, ProcessLink *link)
+{
+    if (!link->info.dead && !table->ops->has_ended(table, link->hold))
+        return 0;
+    process_link_release(table, link);
+    return -ESRCH;
+}
+
+int process_link_open(ProcessTable *table, pid_t pid, ProcessLink *link_out)
+{
+    int r = hold_and_read(table, pid, link_out);
+
+    return r < 0 ? r : check_link(table, link_out);
+}
+
+int process_link_open_parent(ProcessTable *table, ProcessLink *child, ProcessLink *parent_out)
 {
     for (guint i = 0; i < MAX_REPARENTINGS; i++) {
-        ProcessInfo parent, again;
+        ProcessLink parent = {.hold = -1};
         int r = -ESRCH;
+        pid_t ppid;
 
-        if (child->ppid > 0)
-            r = table->ops->read(table, child->ppid, &parent);
-        if (table->ops->read(table, child->id.pid, &again) < 0 || again.dead ||
-            !process_id_equal(&again.id, &child->id))
+        if (child->info.ppid > 0)
+            r = hold_and_read(table, child->info.ppid, &parent);
+        if (table->ops->parent(table, child->hold, child->info.id.pid, &ppid) < 0) {
+            process_link_release(table, &parent);
             return -ECHILD;
+        }
         /* A child is given to another parent before the old one shows as dead; so if it still names
-         * this one, the parent that was read is its parent and not a later process of that pid. */
-        if (again.ppid == child->ppid) {
-            if (r == 0 && parent.dead)
-                r = -ESRCH;
+         * this one, and that lives on, then the process that is held is its parent and not a later
+         * one of that pid. */
+        if (ppid == child->info.ppid) {
+            if (r == 0)
+                r = check_link(table, &parent);
             if (r == 0)
                 *parent_out = parent;
             return r;
         }
-        *child = again;
+        process_link_release(table, &parent);
+        child->info.ppid = ppid;
     }
     return -EAGAIN;
 }
@@ -124,23 +167,26 @@ int process_read_parent(ProcessTable *table, ProcessInfo *child, ProcessInfo *pa
 /* 1: it does, 0: it does not, -ECHILD: a process on the way died, the answer is open. */
 static int walk_to(ProcessTable *table, pid_t pid, const ProcessId *ancestor)
 {
-    ProcessInfo at, parent;
+    ProcessLink at, parent;
+    int r = 0;
 
-    if (table->ops->read(table, pid, &at) < 0)
+    if (process_link_open(table, pid, &at) < 0)
         return 0;
     for (guint depth = 0; depth < MAX_DEPTH; depth++) {
-        int r;
-
-        if (process_id_equal(&at.id, ancestor))
-            return 1;
-        if (at.ppid <= 0)
-            return 0;
-        r = process_read_parent(table, &at, &parent);
-        if (r < 0)
-            return r == -ECHILD && depth > 0 ? r : 0;
+        r = process_id_equal(&at.info.id, ancestor);
+        /* Nothing that started before it descends from it, which spares most of the steps. */
+        if (r == 1 || at.info.ppid <= 0 || at.info.id.start_time < ancestor->start_time)
+            break;
+        r = process_link_open_parent(table, &at, &parent);
+        if (r < 0) {
+            r = r == -ECHILD && depth > 0 ? r : 0;
+            break;
+        }
+        process_link_release(table, &at);
         at = parent;
     }
-    return 0;
+    process_link_release(table, &at);
+    return r;
 }
 
 gboolean process_descends_from(ProcessTable *table, pid_t pid, const ProcessId *ancestor)

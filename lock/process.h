@@ -37,21 +37,31 @@ typedef struct HostIdentity {
 typedef struct ProcessTable ProcessTable;
 typedef struct ProcessTableOps ProcessTableOps;
 
-/* A watch is the table's handle on one live process that no later process of the same pid can
- * inherit: a pidfd in the real table. */
+/* A hold is the table's handle on one process that no later process of the same pid can inherit: a
+ * pidfd in the real table. What is read of a pid is of the held process if that has not ended
+ * afterwards. */
 struct ProcessTableOps {
     /* 0, -ESRCH where there is none, -EACCES or another errno where it cannot be read. */
     int (*read)(ProcessTable *table, pid_t pid, ProcessInfo *info_out);
+    int (*read_comm)(ProcessTable *table, pid_t pid, char comm_out[PROCESS_COMM_SIZE]);
     /* The process that the thread belongs to: 0 or -ESRCH. */
     int (*leader)(ProcessTable *table, pid_t tid, pid_t *pid_out);
-    /* A watch >= 0 on a living process or -errno (-ESRCH when it is dead already). `cookie` comes
-     * back from `ended`. */
-    int (*watch)(ProcessTable *table, pid_t pid, guint64 cookie);
-    /* Whether the watched process has died (a zombie has). Never blocks. */
-    gboolean (*has_ended)(ProcessTable *table, int watch);
+    /* A hold >= 0 on a process (which may be dead), or -errno (-ESRCH where there is none). */
+    int (*hold)(ProcessTable *table, pid_t pid);
+    void (*release)(ProcessTable *table, int hold);
+    /* The parent at present of the held process, whose pid is `pid`: 0, or -ESRCH where it is gone.
+     * Costs much less than a read where the kernel lets it. */
+    int (*parent)(ProcessTable *table, int hold, pid_t pid, pid_t *ppid_out);
+    /* The terminal session of a process: 0 or -errno. Costs much less than a read. */
+    int (*terminal_session)(ProcessTable *table, pid_t pid, pid_t *sid_out);
+    /* Whether the held process has died (a zombie has). Never blocks. */
+    gboolean (*has_ended)(ProcessTable *table, int hold);
+    /* From now on its end is told by `ended`, with the cookie: 0 or -errno. Once for each hold,
+     * which is then released by unwatch. */
+    int (*watch)(ProcessTable *table, int hold, guint64 cookie);
+    void (*unwatch)(ProcessTable *table, int hold);
     /* Which watched processes died since the last call: up to n cookies; a cookie is told once. */
     gsize (*ended)(ProcessTable *table, guint64 *cookies_out, gsize n);
-    void (*unwatch)(ProcessTable *table, int watch);
     void (*free)(ProcessTable *table);
 };
 
@@ -68,11 +78,22 @@ static inline gboolean process_id_equal(const ProcessId *a, const ProcessId *b)
  * FALSE where it is not such a line. Pure. */
 gboolean process_info_parse_stat(const char *line, ProcessInfo *info_out);
 
-/* Reads the parent of `child`, and then the child's ppid again: a parent that died in between is
- * not mistaken for a later process of its pid. `child` is brought up to date where it was given to
- * another parent. 0; -ECHILD where the child is gone; another -errno where it has no parent that
- * can be read. */
-int process_read_parent(ProcessTable *table, ProcessInfo *child, ProcessInfo *parent_out);
+/* One step of a walk over ancestors: what was read of a process that is held. */
+typedef struct ProcessLink {
+    ProcessInfo info;
+    int hold; /* owned; -1: none any more */
+} ProcessLink;
+
+/* Holds the process and reads it. 0; -ESRCH where it is dead; another -errno where it cannot be
+ * held or read. Release with process_link_release. */
+int process_link_open(ProcessTable *table, pid_t pid, ProcessLink *link_out);
+void process_link_release(ProcessTable *table, ProcessLink *link);
+
+/* Opens the parent of `child`, and then asks for the child's ppid again: a parent that died in
+ * between is not mistaken for a later process of its pid. The child's ppid is brought up to date
+ * where it was given to another parent. 0; -ECHILD where the child is gone; another -errno where it
+ * has no parent that can be read. */
+int process_link_open_parent(ProcessTable *table, ProcessLink *child, ProcessLink *parent_out);
 
 /* Whether this very process lives: same pid and start time, not a zombie. */
 gboolean process_is_alive(ProcessTable *table, const ProcessId *id);

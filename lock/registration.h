@@ -58,4 +58,6 @@ const GPtrArray *registry_list(Registry *registry);
 /* The live registration whose root is this very process, else NULL. Borrowed until the next
  * refresh. */
 const Registration *registry_find(Registry *registry, const ProcessInfo *process);
+/* Whether one of them has a root of this pid, alive or dead. */
+gboolean registry_names_pid(Registry *registry, pid_t pid);
 const Registration *registry_find_name(Registry *registry, const char *name);

@@ -348,6 +348,17 @@ const Registration *registry_find(Registry *registry, const ProcessInfo *process
     return NULL;
 }
 
+gboolean registry_names_pid(Registry *registry, pid_t pid)
+{
+    for (guint i = 0; i < registry->all->len; i++) {
+        const Registration *registration = g_ptr_array_index(registry->all, i);
+
+        if (registration->root.pid == pid)
+            return TRUE;
+    }
+    return FALSE;
+}
+
 const Registration *registry_find_name(Registry *registry, const char *name)
 {
     for (guint i = 0; i < registry->all->len; i++) {

@@ -3,18 +3,20 @@
 
 #include <errno.h>
 
+#define ROOM_FOR_A_WALK 8 /* descriptors */
+
 void member_unref(Member *member)
 {
     if (!ref_count_dec(&member->refs))
         return;
-    member->processes->ops->unwatch(member->processes, member->watch);
+    member->processes->ops->unwatch(member->processes, member->hold);
     session_unref(member->session);
     g_free(member);
 }
 
 gboolean member_has_ended(const Member *member)
 {
-    return member->processes->ops->has_ended(member->processes, member->watch);
+    return member->processes->ops->has_ended(member->processes, member->hold);
 }
 
 Member *session_table_find_locked(SessionTable *table, pid_t pid)
@@ -41,7 +43,7 @@ void session_table_drop_locked(SessionTable *table, Member *member)
 {
     Session *session = member->session;
 
-    g_hash_table_remove(table->members, GINT_TO_POINTER(member->id.pid));
+    g_hash_table_remove(table->members, GINT_TO_POINTER(member->pid));
     g_queue_unlink(&table->recent, &member->link);
     g_ptr_array_add(table->dropped, member);
     if (--session->member_count == 0)
@@ -75,11 +77,9 @@ Member *session_table_find_live_locked(SessionTable *table, pid_t pid)
  * long as it lives and is known. */
 static gboolean may_evict_locked(SessionTable *table, const Member *member)
 {
-    const ProcessId *root = &member->session->root;
-    const Member *known = session_table_find_locked(table, root->pid);
+    const Member *known = session_table_find_locked(table, member->session->root.pid);
 
-    return known != NULL && known != member && process_id_equal(&known->id, root) &&
-           known->session == member->session;
+    return known != NULL && known != member && known->is_root && known->session == member->session;
 }
 
 static gboolean evict_one_locked(SessionTable *table)
@@ -97,53 +97,64 @@ static gboolean evict_one_locked(SessionTable *table)
     return FALSE;
 }
 
-/* An open watch on exactly this process, or -errno. */
-static int watch_locked(SessionTable *table, const ProcessId *id, guint64 cookie)
+gboolean session_table_make_room_locked(SessionTable *table)
 {
-    const ProcessTableOps *ops = table->processes->ops;
-    int watch = ops->watch(table->processes, id->pid, cookie);
-    ProcessInfo now;
-
-    if ((watch == -EMFILE || watch == -ENFILE) && evict_one_locked(table)) {
+    for (guint i = 0; i < ROOM_FOR_A_WALK; i++) {
+        if (!evict_one_locked(table))
+            return i > 0;
         /* Closes the one descriptor; the others may be dead, and have to be told (`dropped`). */
         g_ptr_array_remove_index(table->dropped, table->dropped->len - 1);
-        watch = ops->watch(table->processes, id->pid, cookie);
     }
-    if (watch < 0)
-        return watch;
-    /* The watch is on whatever had the pid when it was opened. */
-    if (ops->read(table->processes, id->pid, &now) < 0 || !process_id_equal(&now.id, id)) {
-        ops->unwatch(table->processes, watch);
-        return -ESRCH;
-    }
-    return watch;
+    return TRUE;
 }
 
-static void add_member_locked(SessionTable *table, Session *session, const ProcessId *id,
-                              guint64 cookie, int watch)
+/* For a link that the walk could not keep: a hold on that very process. */
+static int hold_again(SessionTable *table, ProcessLink *link)
+{
+    ProcessLink now;
+    int r = process_link_open(table->processes, link->info.id.pid, &now);
+
+    if (r < 0)
+        return r;
+    if (process_id_equal(&now.info.id, &link->info.id)) {
+        link->hold = now.hold;
+        return 0;
+    }
+    process_link_release(table->processes, &now);
+    return -ESRCH;
+}
+
+static void add_member_locked(SessionTable *table, Session *session, ProcessLink *link,
+                              guint64 cookie)
 {
     Member *member = g_new0(Member, 1);
 
     ref_count_init(&member->refs);
     member->processes = table->processes;
-    member->id = *id;
+    member->pid = link->info.id.pid;
+    member->is_root = process_id_equal(&link->info.id, &session->root);
     member->session = session_ref(session);
     member->cookie = cookie;
-    member->watch = watch;
+    member->hold = fd_steal(&link->hold);
     member->link.data = member;
     session->member_count++;
-    g_hash_table_insert(table->members, GINT_TO_POINTER(id->pid), member);
+    g_hash_table_insert(table->members, GINT_TO_POINTER(member->pid), member);
     g_queue_push_head_link(&table->recent, &member->link);
 }
 
-static int replace_member_locked(SessionTable *table, Session *session, const ProcessInfo *process)
+static int replace_member_locked(SessionTable *table, Session *session, ProcessLink *link)
 {
-    Member *member = session_table_find_live_locked(table, process->id.pid);
+    const ProcessTableOps *ops = table->processes->ops;
+    pid_t pid = link->info.id.pid;
     guint64 cookie;
-    int watch;
+    Member *member;
+    int r;
 
-    if (member != NULL && member->session == session &&
-        process_id_equal(&member->id, &process->id)) {
+    if (link->hold < 0 && (r = hold_again(table, link)) < 0)
+        return r;
+    /* The member was there before the walk: if it lives, it is the process that the link holds. */
+    member = session_table_find_live_locked(table, pid);
+    if (member != NULL && member->session == session) {
         session_table_touch_locked(table, member);
         return 0;
     }
@@ -152,24 +163,24 @@ static int replace_member_locked(SessionTable *table, Session *session, const Pr
     if (table->recent.length >= table->max_members && !evict_one_locked(table) &&
         session->member_count > 1)
         return -ENOSPC;
-    cookie = table->next_cookie++ << MEMBER_COOKIE_PID_BITS | (guint32)process->id.pid;
-    watch = watch_locked(table, &process->id, cookie);
-    if (watch < 0)
-        return watch;
-    member = session_table_find_locked(table, process->id.pid);
+    cookie = table->next_cookie++ << MEMBER_COOKIE_PID_BITS | (guint32)pid;
+    r = ops->watch(table->processes, link->hold, cookie);
+    if (r < 0)
+        return r;
+    member = session_table_find_locked(table, pid);
     if (member != NULL)
         session_table_drop_locked(table, member);
-    add_member_locked(table, session, &process->id, cookie, watch);
+    add_member_locked(table, session, link, cookie);
     return 0;
 }
 
-int session_table_remember_locked(SessionTable *table, Session *session, const ProcessInfo *process)
+int session_table_remember_locked(SessionTable *table, Session *session, ProcessLink *link)
 {
     int r;
 
     /* Counted before an old membership of the pid goes, which may have been the session's last. */
     session->member_count++;
-    r = replace_member_locked(table, session, process);
+    r = replace_member_locked(table, session, link);
     if (--session->member_count == 0)
         session_table_end_locked(table, session);
     return r;

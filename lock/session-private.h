@@ -27,16 +27,17 @@ struct Session {
 
 #define MEMBER_COOKIE_PID_BITS 32
 
-/* A process whose session is known. Reference counted, because the hot path polls the watch without
+/* A process whose session is known. Reference counted, because the hot path polls the hold without
  * the table's lock: the descriptor must not be closed, and its number reused, under it. */
 typedef struct Member {
     RefCount refs;
     ProcessTable *processes;
-    ProcessId id;
+    pid_t pid;
+    gboolean is_root; /* of its session */
     Session *session;
     guint64 cookie; /* a serial number << MEMBER_COOKIE_PID_BITS | pid */
-    int watch;
-    GList link; /* in `recent` */
+    int hold;       /* watched */
+    GList link;     /* in `recent` */
 } Member;
 
 struct SessionTable {
@@ -49,7 +50,7 @@ struct SessionTable {
     GQueue recent;        /* members, the last used first */
     GHashTable *sessions; /* root -> Session, owned: those that have not ended */
     GHashTable *taken_in; /* set of registrations (as text) that were looked at */
-    GArray *chain;        /* of the walk under way */
+    GArray *chain;        /* of the walk under way: ProcessLink */
     guint64 next_serial;
     guint64 next_cookie;
     guint max_members;
@@ -78,10 +79,12 @@ Member *session_table_find_locked(SessionTable *table, pid_t pid);
 Member *session_table_find_live_locked(SessionTable *table, pid_t pid);
 /* Used just now: the last to be evicted. */
 void session_table_touch_locked(SessionTable *table, Member *member);
-/* 0, or -errno where the process died or cannot be watched: then it is resolved anew each time. A
- * session that is left without any member has ended. */
-int session_table_remember_locked(SessionTable *table, Session *session,
-                                  const ProcessInfo *process);
+/* 0, and the link's hold is taken or no more needed; or -errno where the process died or cannot be
+ * watched: then it is resolved anew each time. A session that is left without any member has ended.
+ */
+int session_table_remember_locked(SessionTable *table, Session *session, ProcessLink *link);
+/* Forgets a few members and closes their descriptors. FALSE where none may be forgotten. */
+gboolean session_table_make_room_locked(SessionTable *table);
 /* Forgets the member; its session ends if it was the last. */
 void session_table_drop_locked(SessionTable *table, Member *member);
 

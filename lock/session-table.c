@@ -43,7 +43,7 @@ SessionTable *session_table_new(ProcessTable *processes, Registry *registry,
     table->members = g_hash_table_new(NULL, NULL);
     table->sessions = g_hash_table_new(root_hash, root_equal);
     table->taken_in = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-    table->chain = g_array_new(FALSE, FALSE, sizeof(ProcessInfo));
+    table->chain = session_chain_new();
     table->dropped = g_ptr_array_new_with_free_func((GDestroyNotify)member_unref);
     table->just_ended = g_ptr_array_new_with_free_func((GDestroyNotify)session_unref);
     table->next_serial = 1;
@@ -127,22 +127,18 @@ static gboolean is_of_session(SessionTable *table G_GNUC_UNUSED, const Member *m
     return member->session == session;
 }
 
-/* Whether the new registration of `root` takes the member over. Nothing that started before the
- * root descends from it, which spares most of the walks. A registered session is taken over whole,
- * if its own root stands below; else it is the outer one and stays. */
+/* Whether the new registration of `root` takes the member over. A registered session is taken over
+ * whole, if its own root stands below; else it is the outer one and stays. */
 static gboolean is_taken_over(SessionTable *table, const Member *member, gconstpointer root)
 {
-    const ProcessId *id = &member->id;
+    const ProcessId *own_root = &member->session->root;
 
-    if (process_id_equal(&member->session->root, root))
+    if (process_id_equal(own_root, root))
         return FALSE;
-    if (session_rule(member->session) == SESSION_RULE_REGISTERED) {
-        id = &member->session->root;
-        if (!process_is_alive(table->processes, id))
-            return FALSE;
-    }
-    return id->start_time >= ((const ProcessId *)root)->start_time &&
-           process_descends_from(table->processes, id->pid, root);
+    if (session_rule(member->session) == SESSION_RULE_REGISTERED)
+        return process_is_alive(table->processes, own_root) &&
+               process_descends_from(table->processes, own_root->pid, root);
+    return process_descends_from(table->processes, member->pid, root);
 }
 
 static void take_in_new_locked(SessionTable *table, const Registration *registration)
@@ -217,37 +213,69 @@ typedef struct KnownSearch {
     Session *found;
 } KnownSearch;
 
-static gboolean is_known_locked(const ProcessInfo *process, gboolean past_boundary, gpointer data)
+/* Whether the process bears the name of a boundary by now, whatever it was called when its session
+ * was found; or nobody can tell. */
+static gboolean is_boundary_now(SessionTable *table, pid_t pid)
+{
+    char comm[PROCESS_COMM_SIZE];
+
+    return table->processes->ops->read_comm(table->processes, pid, comm) < 0 ||
+           boundaries_contain(table->boundaries, comm);
+}
+
+static gboolean is_known_locked(pid_t pid, const ProcessInfo *read, gboolean past_boundary,
+                                gpointer data)
 {
     KnownSearch *search = data;
-    Member *member = session_table_find_live_locked(search->table, process->id.pid);
+    SessionTable *table = search->table;
+    Member *member = session_table_find_locked(table, pid);
 
-    if (member == NULL || !process_id_equal(&member->id, &process->id) ||
-        (past_boundary && session_rule(member->session) != SESSION_RULE_REGISTERED))
+    if (member == NULL)
         return FALSE;
-    session_table_touch_locked(search->table, member);
+    if (session_rule(member->session) != SESSION_RULE_REGISTERED &&
+        (past_boundary || (read == NULL && is_boundary_now(table, pid))))
+        return FALSE;
+    /* The member has been there since before the walk: if it lives on, the pid was its own all the
+     * time, both as the parent of the process below and when the comm was read. */
+    member = session_table_find_live_locked(table, pid);
+    if (member == NULL)
+        return FALSE;
+    session_table_touch_locked(table, member);
     search->found = member->session;
     return TRUE;
 }
 
 static gboolean remember_chain_locked(SessionTable *table, Session *session, guint count)
 {
+    ProcessLink *caller = &g_array_index(table->chain, ProcessLink, 0);
     /* The caller first: it waits for its answer and cannot die meanwhile, so the session lives on
      * through it even if all of the others do. */
-    int r =
-        session_table_remember_locked(table, session, &g_array_index(table->chain, ProcessInfo, 0));
+    int r = session_table_remember_locked(table, session, caller);
 
     if (r < 0 && r != -ESRCH && !table->complained) {
         g_warning("cannot watch process %d: %s; raise the limit of open files (RLIMIT_NOFILE)",
-                  (int)g_array_index(table->chain, ProcessInfo, 0).id.pid, g_strerror(-r));
+                  (int)caller->info.id.pid, g_strerror(-r));
         table->complained = TRUE;
     }
     /* Gone already; or nobody would see the end of this session. */
     if (r == -ESRCH || session_has_ended(session))
         return FALSE;
     for (guint i = 1; i < count; i++)
-        session_table_remember_locked(table, session, &g_array_index(table->chain, ProcessInfo, i));
+        session_table_remember_locked(table, session, &g_array_index(table->chain, ProcessLink, i));
     return TRUE;
+}
+
+/* Below a known parent, the caller was not read by the walk: only one that may be a root is. */
+static gboolean complete_caller_locked(SessionTable *table, SessionRule known_rule)
+{
+    ProcessLink *caller = &g_array_index(table->chain, ProcessLink, 0);
+    const ProcessTableOps *ops = table->processes->ops;
+
+    if (caller->info.id.start_time != 0 ||
+        !session_may_be_inner_root(table->chain, known_rule, table->registry, table->processes))
+        return TRUE;
+    return ops->read(table->processes, caller->info.id.pid, &caller->info) == 0 &&
+           !caller->info.dead && !ops->has_ended(table->processes, caller->hold);
 }
 
 /* The session of the process at the chain's start, which with all up to the root is remembered;
@@ -260,22 +288,42 @@ static Session *settle_locked(SessionTable *table, Session *known, guint below)
     Session *session = known;
     gint root;
 
+    if (known != NULL && !complete_caller_locked(table, session_rule(known)))
+        return NULL;
     if (known != NULL)
         root = session_find_inner_root(chain, session_rule(known), table->registry, &rule);
     else
         root = (gint)session_find_root(chain, below, table->registry, &rule);
     if (root >= 0) {
-        session = session_for_locked(table, &g_array_index(chain, ProcessInfo, root), rule);
+        session = session_for_locked(table, &g_array_index(chain, ProcessLink, root).info, rule);
         count = (guint)root + 1;
     }
     return remember_chain_locked(table, session, count) ? session : NULL;
 }
 
+static SessionWalkEnd walk_locked(SessionTable *table, pid_t pid, Session **known_out,
+                                  guint *below_out)
+{
+    KnownSearch search = {.table = table};
+    SessionWalkEnd end;
+
+    end = session_walk(table->processes, table->boundaries, pid, is_known_locked, &search,
+                       table->chain, below_out);
+    if (end == SESSION_WALK_SHORT && session_table_make_room_locked(table)) {
+        search.found = NULL;
+        end = session_walk(table->processes, table->boundaries, pid, is_known_locked, &search,
+                           table->chain, below_out);
+    }
+    *known_out = search.found;
+    return end;
+}
+
 static CallerKind resolve_anew_locked(SessionTable *table, pid_t pid, Session **session_out)
 {
     Member *member = session_table_find_live_locked(table, pid);
-    KnownSearch search = {.table = table};
-    Session *session;
+    CallerKind kind = CALLER_UNKNOWN;
+    Session *session = NULL;
+    Session *known;
     guint below;
 
     /* Another thread was faster. */
@@ -283,19 +331,21 @@ static CallerKind resolve_anew_locked(SessionTable *table, pid_t pid, Session **
         *session_out = session_ref(member->session);
         return CALLER_SESSION;
     }
-    switch (session_walk(table->processes, table->boundaries, pid, is_known_locked, &search,
-                         table->chain, &below)) {
+    switch (walk_locked(table, pid, &known, &below)) {
     case SESSION_WALK_KERNEL:
-        return CALLER_KERNEL;
+        kind = CALLER_KERNEL;
+        break;
     case SESSION_WALK_LOST:
-        return CALLER_UNKNOWN;
+    case SESSION_WALK_SHORT:
+        break;
     case SESSION_WALK_KNOWN:
     case SESSION_WALK_TOP:
+        session = settle_locked(table, known, below);
         break;
     }
-    session = settle_locked(table, search.found, below);
+    session_chain_clear(table->processes, table->chain);
     if (session == NULL)
-        return CALLER_UNKNOWN;
+        return kind;
     *session_out = session_ref(session);
     return CALLER_SESSION;
 }
@@ -389,8 +439,9 @@ gboolean session_table_covers(SessionTable *table, Session *session, pid_t pid)
            process_is_alive(table->processes, &session->root);
 }
 
-static Session *adopt_living_locked(SessionTable *table, const char *id, const ProcessInfo *root)
+static Session *adopt_living_locked(SessionTable *table, const char *id, ProcessLink *link)
 {
+    const ProcessInfo *root = &link->info;
     const Registration *registration = registry_find(table->registry, root);
     Session *session;
 
@@ -400,7 +451,7 @@ static Session *adopt_living_locked(SessionTable *table, const char *id, const P
         session = add_session_locked(table, root, id,
                                      session_is_terminal_leader(root) ? SESSION_RULE_TERMINAL
                                                                       : SESSION_RULE_OUTERMOST);
-    return session_table_remember_locked(table, session, root) == 0 ? session : NULL;
+    return session_table_remember_locked(table, session, link) == 0 ? session : NULL;
 }
 
 Session *session_table_adopt(SessionTable *table, const char *id, const ProcessId *root,
@@ -408,12 +459,14 @@ Session *session_table_adopt(SessionTable *table, const char *id, const ProcessI
 {
     MUTEX_GUARD(&table->lock);
     Session *session = g_hash_table_lookup(table->sessions, root);
-    ProcessInfo now;
+    ProcessLink now;
 
     if (session == NULL && root->pid > 0 &&
-        table->processes->ops->read(table->processes, root->pid, &now) == 0 && !now.dead &&
-        process_id_equal(&now.id, root))
-        session = adopt_living_locked(table, id, &now);
+        process_link_open(table->processes, root->pid, &now) == 0) {
+        if (process_id_equal(&now.info.id, root))
+            session = adopt_living_locked(table, id, &now);
+        process_link_release(table->processes, &now);
+    }
     if (session != NULL)
         return session_ref(session);
     /* No id of a session that was not registered is a name (registration_check_name). */

@@ -6,6 +6,7 @@
 
 #define MAX_DEPTH 512 /* ancestors; a tree this deep is a fault or an attack */
 #define MAX_WALKS 8   /* begun anew because a process on the way died */
+#define MAX_HELD  64  /* of a chain, each by a descriptor; the others are held anew when needed */
 
 /*
  * What starts programs on behalf of many, and so joins nothing: service managers, login and remote
@@ -152,6 +153,18 @@ gboolean boundaries_contain(const Boundaries *boundaries, const char *comm)
     return g_hash_table_contains(boundaries->comms, comm);
 }
 
+GArray *session_chain_new(void)
+{
+    return g_array_new(FALSE, FALSE, sizeof(ProcessLink));
+}
+
+void session_chain_clear(ProcessTable *processes, GArray *chain)
+{
+    for (guint i = 0; i < chain->len; i++)
+        process_link_release(processes, &g_array_index(chain, ProcessLink, i));
+    g_array_set_size(chain, 0);
+}
+
 typedef struct Walk {
     ProcessTable *processes;
     const Boundaries *boundaries;
@@ -159,57 +172,128 @@ typedef struct Walk {
     gpointer data;
     GArray *chain;
     guint below;
+    ProcessLink at;    /* the outermost process so far */
+    gboolean in_chain; /* which owns its hold then */
+    gboolean past_boundary;
 } Walk;
+
+static void enter(Walk *walk, const ProcessLink *link, gboolean in_chain)
+{
+    walk->at = *link;
+    walk->in_chain = in_chain;
+    if (in_chain)
+        g_array_append_val(walk->chain, *link);
+    if (!walk->past_boundary)
+        walk->below = walk->chain->len;
+}
+
+/* Its parent is held, or nobody asks for it any more. */
+static void leave(Walk *walk)
+{
+    if (!walk->in_chain)
+        process_link_release(walk->processes, &walk->at);
+    else if (walk->chain->len > MAX_HELD)
+        process_link_release(walk->processes,
+                             &g_array_index(walk->chain, ProcessLink, walk->chain->len - 1));
+}
+
+static gboolean is_known(const Walk *walk, pid_t pid, const ProcessInfo *read)
+{
+    return pid > 1 && walk->known(pid, read, walk->past_boundary, walk->data);
+}
+
+/* Of descriptors or memory, which is not the same as an ancestor that nobody may see. */
+static gboolean is_shortage(int r)
+{
+    return r == -EMFILE || r == -ENFILE || r == -ENOMEM;
+}
+
+/* The process itself. FALSE where that is all there is to say, which *end_out is. */
+static gboolean walk_in(Walk *walk, pid_t pid, SessionWalkEnd *end_out)
+{
+    const ProcessTableOps *ops = walk->processes->ops;
+    ProcessLink link = {.info.id.pid = pid, .hold = ops->hold(walk->processes, pid)};
+    gboolean lost;
+
+    *end_out = is_shortage(link.hold) ? SESSION_WALK_SHORT : SESSION_WALK_LOST;
+    if (link.hold < 0)
+        return FALSE;
+    lost = ops->parent(walk->processes, link.hold, pid, &link.info.ppid) < 0;
+    /* What a process of a session started is no kernel thread, and is not read. */
+    if (!lost && is_known(walk, link.info.ppid, NULL))
+        *end_out = SESSION_WALK_KNOWN;
+    else if (!lost && ops->read(walk->processes, pid, &link.info) == 0)
+        *end_out = link.info.kernel ? SESSION_WALK_KERNEL : SESSION_WALK_TOP;
+    /* Alive afterwards: so it was this process that was read, and no other that had its pid. */
+    if (*end_out != SESSION_WALK_LOST &&
+        (link.info.dead || ops->has_ended(walk->processes, link.hold)))
+        *end_out = SESSION_WALK_LOST;
+    if (*end_out == SESSION_WALK_LOST || *end_out == SESSION_WALK_KERNEL) {
+        process_link_release(walk->processes, &link);
+        return FALSE;
+    }
+    enter(walk, &link, TRUE);
+    return *end_out == SESSION_WALK_TOP;
+}
+
+/* An ancestor, whose hold is taken. FALSE where the walk ends with it, as *end_out says. */
+static gboolean walk_on(Walk *walk, ProcessLink *link, SessionWalkEnd *end_out)
+{
+    gboolean is_boundary = boundaries_contain(walk->boundaries, link->info.comm);
+
+    if (is_boundary)
+        walk->past_boundary = TRUE;
+    if (link->info.kernel)
+        *end_out = SESSION_WALK_KERNEL;
+    else if (is_known(walk, link->info.id.pid, &link->info))
+        *end_out = SESSION_WALK_KNOWN;
+    if (*end_out != SESSION_WALK_TOP || link->info.id.pid == 1) {
+        process_link_release(walk->processes, link);
+        return FALSE;
+    }
+    enter(walk, link, !is_boundary);
+    return TRUE;
+}
 
 /* FALSE where a process on the way died, so that what was read above it may not be the caller's
  * ancestry any more. */
 static gboolean walk_once(Walk *walk, pid_t pid, SessionWalkEnd *end_out)
 {
-    gboolean past_boundary = FALSE;
-    ProcessInfo at, parent;
+    gboolean more = TRUE;
 
-    g_array_set_size(walk->chain, 0);
+    session_chain_clear(walk->processes, walk->chain);
     walk->below = 0;
-    *end_out = SESSION_WALK_LOST;
-    if (walk->processes->ops->read(walk->processes, pid, &at) < 0 || at.dead)
+    walk->past_boundary = FALSE;
+    if (!walk_in(walk, pid, end_out))
         return TRUE;
-    *end_out = SESSION_WALK_KERNEL;
-    if (at.kernel)
-        return TRUE;
-    g_array_append_val(walk->chain, at);
-    walk->below = 1;
+    for (guint depth = 0; more && depth < MAX_DEPTH && walk->at.info.ppid > 1; depth++) {
+        ProcessLink parent;
+        int r = process_link_open_parent(walk->processes, &walk->at, &parent);
 
-    *end_out = SESSION_WALK_TOP;
-    for (guint depth = 0; depth < MAX_DEPTH && at.ppid > 1; depth++) {
-        int r = process_read_parent(walk->processes, &at, &parent);
-
+        leave(walk);
         if (r == -ECHILD)
             return FALSE;
-        if (r < 0 || parent.id.pid == 1)
+        if (is_shortage(r))
+            *end_out = SESSION_WALK_SHORT;
+        if (r < 0)
             return TRUE;
-        if (parent.kernel) {
-            *end_out = SESSION_WALK_KERNEL;
-            return TRUE;
-        }
-        if (boundaries_contain(walk->boundaries, parent.comm))
-            past_boundary = TRUE;
-        if (walk->known != NULL && walk->known(&parent, past_boundary, walk->data)) {
-            *end_out = SESSION_WALK_KNOWN;
-            return TRUE;
-        }
-        if (!boundaries_contain(walk->boundaries, parent.comm))
-            g_array_append_val(walk->chain, parent);
-        if (!past_boundary)
-            walk->below = walk->chain->len;
-        at = parent;
+        more = walk_on(walk, &parent, end_out);
     }
+    if (more)
+        leave(walk);
     return TRUE;
 }
 
 SessionWalkEnd session_walk(ProcessTable *processes, const Boundaries *boundaries, pid_t pid,
                             SessionKnown known, gpointer data, GArray *chain, guint *below_out)
 {
-    Walk walk = {processes, boundaries, known, data, chain, 0};
+    Walk walk = {
+        .processes = processes,
+        .boundaries = boundaries,
+        .known = known,
+        .data = data,
+        .chain = chain,
+    };
     SessionWalkEnd end = SESSION_WALK_LOST;
 
     for (guint i = 0; i < MAX_WALKS; i++) {
@@ -225,7 +309,7 @@ SessionWalkEnd session_walk(ProcessTable *processes, const Boundaries *boundarie
 
 static const ProcessInfo *link_at(const GArray *chain, guint i)
 {
-    return &g_array_index(chain, ProcessInfo, i);
+    return &g_array_index(chain, ProcessLink, i).info;
 }
 
 static gint find_registered(const GArray *chain, Registry *registry)
@@ -286,6 +370,20 @@ gint session_find_inner_root(const GArray *chain, SessionRule known_rule, Regist
     if (i >= 0)
         *rule_out = SESSION_RULE_TERMINAL;
     return i;
+}
+
+gboolean session_may_be_inner_root(const GArray *chain, SessionRule known_rule, Registry *registry,
+                                   ProcessTable *processes)
+{
+    pid_t pid = link_at(chain, 0)->id.pid;
+    pid_t sid = 0;
+
+    if (known_rule == SESSION_RULE_REGISTERED)
+        return FALSE;
+    if (registry_names_pid(registry, pid))
+        return TRUE;
+    return known_rule == SESSION_RULE_OUTERMOST &&
+           (processes->ops->terminal_session(processes, pid, &sid) < 0 || sid == pid);
 }
 
 char *session_format_id(const ProcessInfo *root)

@@ -28,18 +28,33 @@ typedef enum SessionWalkEnd {
     SESSION_WALK_KNOWN,  /* it ended at an ancestor whose session is known already */
     SESSION_WALK_KERNEL, /* the chain reaches a kernel thread */
     SESSION_WALK_LOST,   /* the process itself cannot be read */
+    SESSION_WALK_SHORT,  /* no descriptors are left to walk with */
 } SessionWalkEnd;
 
 /* Tells whether the session of an ancestor is known already (and remembers which). `past_boundary`:
- * a boundary lies between, or the ancestor is one, so that only a registered session counts. */
-typedef gboolean (*SessionKnown)(const ProcessInfo *process, gboolean past_boundary, gpointer data);
+ * a boundary lies between, or the ancestor is one, so that only a registered session counts.
+ * `read` is NULL where nothing was read of it yet: then the callee finds out whether it is a
+ * boundary, and after that whether it lives, which shows that the pid is that ancestor's. */
+typedef gboolean (*SessionKnown)(pid_t pid, const ProcessInfo *read, gboolean past_boundary,
+                                 gpointer data);
 
-/* Fills `chain` (GArray of ProcessInfo) with the process itself and its ancestors, inside out, up
- * to but without the known ancestor, pid 1, or one that cannot be read. Boundaries are left out;
- * `below_out` of the processes stand below the nearest. A parent that died while it was read is not
- * mistaken for a later process of its pid. */
+/* A list of ProcessLink that session_walk can fill. */
+GArray *session_chain_new(void);
+/* Releases what is still held. */
+void session_chain_clear(ProcessTable *processes, GArray *chain);
+
+/* Fills `chain` with the process itself and its ancestors, inside out, up to but without the known
+ * ancestor, pid 1, or one that cannot be read. Boundaries are left out; `below_out` of the
+ * processes stand below the nearest. A parent that died while it was read is not mistaken for a
+ * later process of its pid. Where the process's own parent is known, nothing is read of the process
+ * but its pid and ppid (start_time 0). */
 SessionWalkEnd session_walk(ProcessTable *processes, const Boundaries *boundaries, pid_t pid,
                             SessionKnown known, gpointer data, GArray *chain, guint *below_out);
+
+/* Whether the process at the chain's start, below a known ancestor of a session found by
+ * `known_rule`, may be the root of a session of its own: only then need more of it be read. */
+gboolean session_may_be_inner_root(const GArray *chain, SessionRule known_rule, Registry *registry,
+                                   ProcessTable *processes);
 
 /* Where the walk met nothing known: index into chain of the root, and the rule that named it.
  * chain is not empty. A registered process counts wherever it stands, others below the boundary. */

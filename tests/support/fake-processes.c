@@ -2,18 +2,19 @@
 #include "fake-processes.h"
 #include <errno.h>
 
-typedef struct Watch {
+typedef struct Hold {
     ProcessId id;
     guint64 cookie;
-    gboolean told, open;
-} Watch;
+    gboolean watched, told, open;
+} Hold;
 
 struct FakeProcesses {
     ProcessTable base;
     GHashTable *processes; /* pid -> ProcessInfo */
     GHashTable *hidden;    /* pids */
     GHashTable *threads;   /* tid -> pid */
-    GArray *watches;
+    GArray *holds;
+    guint holds_left;
     guint64 last_start;
 };
 
@@ -49,31 +50,74 @@ static int fake_leader(ProcessTable *table, pid_t tid, pid_t *pid_out)
     return 0;
 }
 
-static int fake_watch(ProcessTable *table, pid_t pid, guint64 cookie)
+static int fake_read_comm(ProcessTable *table, pid_t pid, char comm_out[PROCESS_COMM_SIZE])
+{
+    ProcessInfo info;
+    int r = fake_read(table, pid, &info);
+
+    if (r == 0)
+        g_strlcpy(comm_out, info.comm, PROCESS_COMM_SIZE);
+    return r;
+}
+
+static int fake_terminal_session(ProcessTable *table, pid_t pid, pid_t *sid_out)
+{
+    const ProcessInfo *info = find((FakeProcesses *)table, pid);
+
+    if (!info)
+        return -ESRCH;
+    *sid_out = info->sid;
+    return 0;
+}
+
+static int fake_hold(ProcessTable *table, pid_t pid)
 {
     FakeProcesses *fake = (FakeProcesses *)table;
     const ProcessInfo *info = find(fake, pid);
-    Watch watch = {.cookie = cookie, .open = TRUE};
+    Hold hold = {.open = TRUE};
 
-    if (!info || info->dead)
+    if (!info)
         return -ESRCH;
-    watch.id = info->id;
-    g_array_append_val(fake->watches, watch);
-    return (int)fake->watches->len - 1;
+    if (fake->holds_left == 0)
+        return -EMFILE;
+    fake->holds_left--;
+    hold.id = info->id;
+    g_array_append_val(fake->holds, hold);
+    return (int)fake->holds->len - 1;
 }
 
-static gboolean has_died(FakeProcesses *fake, const Watch *watch)
+static int fake_parent(ProcessTable *table, int hold, pid_t pid, pid_t *ppid_out)
 {
-    const ProcessInfo *info = find(fake, watch->id.pid);
+    FakeProcesses *fake = (FakeProcesses *)table;
+    const ProcessInfo *info = find(fake, pid);
 
-    return !info || info->dead || !process_id_equal(&info->id, &watch->id);
+    if (!info || !process_id_equal(&info->id, &g_array_index(fake->holds, Hold, hold).id))
+        return -ESRCH;
+    *ppid_out = info->ppid;
+    return 0;
 }
 
-static gboolean fake_has_ended(ProcessTable *table, int watch)
+static int fake_watch(ProcessTable *table, int hold, guint64 cookie)
+{
+    Hold *watched = &g_array_index(((FakeProcesses *)table)->holds, Hold, hold);
+
+    watched->watched = TRUE;
+    watched->cookie = cookie;
+    return 0;
+}
+
+static gboolean has_died(FakeProcesses *fake, const Hold *hold)
+{
+    const ProcessInfo *info = find(fake, hold->id.pid);
+
+    return !info || info->dead || !process_id_equal(&info->id, &hold->id);
+}
+
+static gboolean fake_has_ended(ProcessTable *table, int hold)
 {
     FakeProcesses *fake = (FakeProcesses *)table;
 
-    return has_died(fake, &g_array_index(fake->watches, Watch, watch));
+    return has_died(fake, &g_array_index(fake->holds, Hold, hold));
 }
 
 static gsize fake_ended(ProcessTable *table, guint64 *cookies_out, gsize n)
@@ -81,22 +125,25 @@ static gsize fake_ended(ProcessTable *table, guint64 *cookies_out, gsize n)
     FakeProcesses *fake = (FakeProcesses *)table;
     gsize found = 0;
 
-    for (guint i = 0; i < fake->watches->len && found < n; i++) {
-        Watch *watch = &g_array_index(fake->watches, Watch, i);
+    for (guint i = 0; i < fake->holds->len && found < n; i++) {
+        Hold *hold = &g_array_index(fake->holds, Hold, i);
 
-        if (!watch->open || watch->told || !has_died(fake, watch))
+        if (!hold->open || !hold->watched || hold->told || !has_died(fake, hold))
             continue;
-        watch->told = TRUE;
-        cookies_out[found++] = watch->cookie;
+        hold->told = TRUE;
+        cookies_out[found++] = hold->cookie;
     }
     return found;
 }
 
-static void fake_unwatch(ProcessTable *table, int watch)
+static void fake_release(ProcessTable *table, int hold)
 {
     FakeProcesses *fake = (FakeProcesses *)table;
+    Hold *held = &g_array_index(fake->holds, Hold, hold);
 
-    g_array_index(fake->watches, Watch, watch).open = FALSE;
+    g_assert(held->open);
+    held->open = FALSE;
+    fake->holds_left++;
 }
 
 static void fake_free(ProcessTable *table)
@@ -107,10 +154,15 @@ static void fake_free(ProcessTable *table)
 static const ProcessTableOps fake_ops = {
     .read = fake_read,
     .leader = fake_leader,
-    .watch = fake_watch,
+    .read_comm = fake_read_comm,
+    .hold = fake_hold,
+    .release = fake_release,
+    .parent = fake_parent,
+    .terminal_session = fake_terminal_session,
     .has_ended = fake_has_ended,
+    .watch = fake_watch,
+    .unwatch = fake_release,
     .ended = fake_ended,
-    .unwatch = fake_unwatch,
     .free = fake_free,
 };
 
@@ -122,7 +174,8 @@ FakeProcesses *fake_processes_new(void)
     fake->processes = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     fake->hidden = g_hash_table_new(NULL, NULL);
     fake->threads = g_hash_table_new(NULL, NULL);
-    fake->watches = g_array_new(FALSE, FALSE, sizeof(Watch));
+    fake->holds = g_array_new(FALSE, FALSE, sizeof(Hold));
+    fake->holds_left = G_MAXUINT / 2;
     fake_processes_add(fake, 1, 0, "systemd");
     fake_processes_add(fake, 2, 0, "kthreadd");
     return fake;
@@ -138,7 +191,7 @@ void fake_processes_free(FakeProcesses *fake)
     g_hash_table_unref(fake->processes);
     g_hash_table_unref(fake->hidden);
     g_hash_table_unref(fake->threads);
-    g_array_unref(fake->watches);
+    g_array_unref(fake->holds);
     g_free(fake);
 }
 
@@ -162,6 +215,13 @@ void fake_processes_make_leader(FakeProcesses *fake, pid_t pid, gboolean tty)
 
     info->sid = pid;
     info->has_tty = tty;
+}
+
+void fake_processes_exec(FakeProcesses *fake, pid_t pid, const char *comm)
+{
+    ProcessInfo *info = find(fake, pid);
+
+    g_strlcpy(info->comm, comm, sizeof info->comm);
 }
 
 void fake_processes_reparent(FakeProcesses *fake, pid_t pid, pid_t ppid)
@@ -192,6 +252,20 @@ void fake_processes_kill(FakeProcesses *fake, pid_t pid, gboolean reaped)
 void fake_processes_hide(FakeProcesses *fake, pid_t pid)
 {
     g_hash_table_add(fake->hidden, GINT_TO_POINTER(pid));
+}
+
+guint fake_processes_held(FakeProcesses *fake)
+{
+    guint held = 0;
+
+    for (guint i = 0; i < fake->holds->len; i++)
+        held += g_array_index(fake->holds, Hold, i).open;
+    return held;
+}
+
+void fake_processes_limit_holds(FakeProcesses *fake, guint more)
+{
+    fake->holds_left = more;
 }
 
 ProcessId fake_processes_id(FakeProcesses *fake, pid_t pid)

@@ -18,9 +18,13 @@ void fake_processes_free(FakeProcesses *fake);
 void fake_processes_add(FakeProcesses *fake, pid_t pid, pid_t ppid, const char *comm);
 /* As after setsid(2), and with a controlling terminal where `tty`. */
 void fake_processes_make_leader(FakeProcesses *fake, pid_t pid, gboolean tty);
+void fake_processes_exec(FakeProcesses *fake, pid_t pid, const char *comm);
 void fake_processes_reparent(FakeProcesses *fake, pid_t pid, pid_t ppid);
 void fake_processes_add_thread(FakeProcesses *fake, pid_t tid, pid_t pid);
 /* Its children go to pid 1. `reaped` FALSE leaves a zombie. */
 void fake_processes_kill(FakeProcesses *fake, pid_t pid, gboolean reaped);
 void fake_processes_hide(FakeProcesses *fake, pid_t pid); /* can no longer be read */
+guint fake_processes_held(FakeProcesses *fake);           /* how many holds are open */
+/* So many more can be opened than are released: then it is -EMFILE. */
+void fake_processes_limit_holds(FakeProcesses *fake, guint more);
 ProcessId fake_processes_id(FakeProcesses *fake, pid_t pid);

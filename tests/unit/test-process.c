@@ -10,6 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 /* --- the stat line ---------------------------------------------------------------------------- */
@@ -161,6 +164,14 @@ static ProcessInfo info_of(World *world, pid_t pid)
     return info;
 }
 
+static ProcessLink link_of(World *world, pid_t pid)
+{
+    ProcessLink link;
+
+    assert_int_equal(process_link_open(world->table, pid, &link), 0);
+    return link;
+}
+
 static void only_this_very_process_is_alive(void **state)
 {
     World *world = *state;
@@ -209,54 +220,80 @@ static void kill_shell(gpointer data)
     fake_processes_add(world->fake, 110, 1, "stranger");
 }
 
-/* The parent is read, dies, and its pid is reused before the child is read again. */
+/* The parent is read, dies, and its pid is reused before the child is asked again. */
 static void parent_that_dies_while_it_is_read_is_not_the_parent(void **state)
 {
     World *world = *state;
-    ProcessInfo child = info_of(world, 111);
-    ProcessInfo parent;
+    ProcessLink child = link_of(world, 111);
+    ProcessLink parent;
 
     scripted_table_after_read(&world->scripted, 110, kill_shell, world);
-    assert_int_equal(process_read_parent(world->table, &child, &parent), 0);
-    assert_int_equal(parent.id.pid, 1);
-    assert_int_equal(child.ppid, 1);
+    assert_int_equal(process_link_open_parent(world->table, &child, &parent), 0);
+    assert_int_equal(parent.info.id.pid, 1);
+    assert_int_equal(child.info.ppid, 1);
+    process_link_release(world->table, &child);
+    process_link_release(world->table, &parent);
+    assert_int_equal(fake_processes_held(world->fake), 0);
 }
 
 /* The pid of the parent is reused before it is read at all. */
 static void pid_of_the_parent_that_is_reused_is_not_the_parent(void **state)
 {
     World *world = *state;
-    ProcessInfo child = info_of(world, 111);
-    ProcessInfo parent;
+    ProcessLink child = link_of(world, 111);
+    ProcessLink parent;
 
     kill_shell(world);
-    assert_int_equal(process_read_parent(world->table, &child, &parent), 0);
-    assert_int_equal(parent.id.pid, 1);
+    assert_int_equal(process_link_open_parent(world->table, &child, &parent), 0);
+    assert_int_equal(parent.info.id.pid, 1);
 }
 
 static void child_that_is_gone_has_no_parent(void **state)
 {
     World *world = *state;
-    ProcessInfo child = info_of(world, 111);
-    ProcessInfo parent;
+    ProcessLink child = link_of(world, 111);
+    ProcessLink parent;
+
+    fake_processes_kill(world->fake, 111, TRUE);
+    assert_int_equal(process_link_open_parent(world->table, &child, &parent), -ECHILD);
+    fake_processes_add(world->fake, 111, 110, "cc");
+    assert_int_equal(process_link_open_parent(world->table, &child, &parent), -ECHILD);
+    assert_int_equal(fake_processes_held(world->fake), 1);
+}
+
+static void dead_process_is_not_opened(void **state)
+{
+    World *world = *state;
+    ProcessLink link;
 
     fake_processes_kill(world->fake, 111, FALSE);
-    assert_int_equal(process_read_parent(world->table, &child, &parent), -ECHILD);
+    assert_int_equal(process_link_open(world->table, 111, &link), -ESRCH);
     fake_processes_kill(world->fake, 111, TRUE);
-    fake_processes_add(world->fake, 111, 110, "cc");
-    assert_int_equal(process_read_parent(world->table, &child, &parent), -ECHILD);
+    assert_int_equal(process_link_open(world->table, 111, &link), -ESRCH);
+    assert_int_equal(fake_processes_held(world->fake), 0);
+}
+
+static void process_that_dies_while_it_is_read_is_not_opened(void **state)
+{
+    World *world = *state;
+    ProcessLink link;
+
+    scripted_table_after_read(&world->scripted, 110, kill_shell, world);
+    assert_int_equal(process_link_open(world->table, 110, &link), -ESRCH);
+    assert_int_equal(fake_processes_held(world->fake), 0);
 }
 
 static void parent_that_cannot_be_read_is_an_error(void **state)
 {
     World *world = *state;
-    ProcessInfo child = info_of(world, 111);
-    ProcessInfo parent;
+    ProcessLink child = link_of(world, 111);
+    ProcessLink parent;
 
     fake_processes_hide(world->fake, 110);
-    assert_int_equal(process_read_parent(world->table, &child, &parent), -EACCES);
-    child = info_of(world, 1);
-    assert_int_equal(process_read_parent(world->table, &child, &parent), -ESRCH);
+    assert_int_equal(process_link_open_parent(world->table, &child, &parent), -EACCES);
+    child = link_of(world, 1);
+    assert_int_equal(process_link_open_parent(world->table, &child, &parent), -ESRCH);
+    assert_int_equal(fake_processes_held(world->fake), 2);
 }
 
 static void move_between_parents(gpointer data)
@@ -271,12 +308,68 @@ static void move_between_parents(gpointer data)
 static void child_that_never_keeps_a_parent_is_given_up(void **state)
 {
     World *world = *state;
-    ProcessInfo child = info_of(world, 111);
-    ProcessInfo parent;
+    ProcessLink child = link_of(world, 111);
+    ProcessLink parent;
 
     scripted_table_after_read(&world->scripted, 110, move_between_parents, world);
-    assert_int_equal(process_read_parent(world->table, &child, &parent), -EAGAIN);
+    assert_int_equal(process_link_open_parent(world->table, &child, &parent), -EAGAIN);
     assert_in_range(world->scripted.reads, 4, 100);
+    assert_int_equal(fake_processes_held(world->fake), 1);
+}
+
+/* --- the machine's own ------------------------------------------------------------------------ */
+
+static void own_parent_and_terminal_session_are_told(void **state G_GNUC_UNUSED)
+{
+    g_autoptr(ProcessTable) table = process_table_new_proc(NULL);
+    int hold = table->ops->hold(table, getpid());
+    ProcessInfo info;
+    pid_t ppid, sid;
+
+    assert_true(hold >= 0);
+    assert_int_equal(table->ops->parent(table, hold, getpid(), &ppid), 0);
+    assert_int_equal(ppid, getppid());
+    assert_int_equal(table->ops->terminal_session(table, getpid(), &sid), 0);
+    assert_int_equal(sid, getsid(0));
+    assert_int_equal(table->ops->read(table, getpid(), &info), 0);
+    assert_int_equal(info.ppid, ppid);
+    assert_int_equal(info.sid, sid);
+    assert_int_equal(table->ops->watch(table, hold, 7), 0);
+    assert_false(table->ops->has_ended(table, hold));
+    table->ops->unwatch(table, hold);
+}
+
+static void comm_is_as_it_is_now(void **state G_GNUC_UNUSED)
+{
+    g_autoptr(ProcessTable) table = process_table_new_proc(NULL);
+    char comm[PROCESS_COMM_SIZE];
+
+    prctl(PR_SET_NAME, "one (two)\n");
+    assert_int_equal(table->ops->read_comm(table, getpid(), comm), 0);
+    assert_string_equal(comm, "one (two)\n");
+    prctl(PR_SET_NAME, "fifteen letters and more");
+    assert_int_equal(table->ops->read_comm(table, getpid(), comm), 0);
+    assert_string_equal(comm, "fifteen letters");
+    assert_int_equal(table->ops->read_comm(table, G_MAXINT32, comm), -ESRCH);
+}
+
+static void *hold_this_thread(void *data)
+{
+    ProcessTable *table = data;
+    pid_t tid = (pid_t)syscall(SYS_gettid);
+    pid_t pid = 0;
+
+    if (table->ops->hold(table, tid) != -ESRCH || table->ops->leader(table, tid, &pid) < 0)
+        return NULL;
+    return GINT_TO_POINTER(pid);
+}
+
+static void thread_is_not_held_but_led_to_its_process(void **state G_GNUC_UNUSED)
+{
+    g_autoptr(ProcessTable) table = process_table_new_proc(NULL);
+    GThread *thread = g_thread_new("thread", hold_this_thread, table);
+
+    assert_int_equal(GPOINTER_TO_INT(g_thread_join(thread)), getpid());
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -296,8 +389,13 @@ int main(void)
         CASE(parent_that_dies_while_it_is_read_is_not_the_parent),
         CASE(pid_of_the_parent_that_is_reused_is_not_the_parent),
         CASE(child_that_is_gone_has_no_parent),
+        CASE(dead_process_is_not_opened),
+        CASE(process_that_dies_while_it_is_read_is_not_opened),
         CASE(parent_that_cannot_be_read_is_an_error),
         CASE(child_that_never_keeps_a_parent_is_given_up),
+        cmocka_unit_test(own_parent_and_terminal_session_are_told),
+        cmocka_unit_test(comm_is_as_it_is_now),
+        cmocka_unit_test(thread_is_not_held_but_led_to_its_process),
     };
 
     return cmocka_run_group_tests_name("process", tests, NULL, NULL);
