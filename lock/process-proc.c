@@ -178,14 +178,14 @@ static int proc_leader(ProcessTable *base, pid_t tid, pid_t *pid_out)
 
     if (tid <= 0)
         return -ESRCH;
-    if (thread_is_of(tid, tid)) {
-        *pid_out = tid;
-        return 0;
-    }
     hint = &table->hints[(guint)tid % HINT_COUNT];
     hinted = atomic_load_explicit(hint, memory_order_relaxed);
     if ((pid_t)(hinted >> 32) == tid && thread_is_of(tid, (pid_t)(guint32)hinted)) {
         *pid_out = (pid_t)(guint32)hinted;
+        return 0;
+    }
+    if (thread_is_of(tid, tid)) {
+        *pid_out = tid;
         return 0;
     }
     r = read_tgid(table, tid, &pid);
