@@ -4,6 +4,7 @@
 #include "mounts.h"
 #include "ops.h"
 #include "warden.h"
+#include "withheld.h"
 #include "util.h"
 #include "workers.h"
 #include <errno.h>
@@ -100,6 +101,7 @@ static void choose_features(Fs *fs, struct fuse_conn_info *conn)
         FUSE_CAP_PASSTHROUGH,
     };
 
+    withhold_features(conn);
     for (guint i = 0; i < G_N_ELEMENTS(always); i++)
         fuse_set_feature_flag(conn, always[i]);
     for (guint i = 0; i < G_N_ELEMENTS(never); i++)
@@ -292,6 +294,7 @@ static gboolean make_session(Mounting *mounting, const MountOptions *options, GE
     if (fs->kernel_checks)
         fuse_opt_add_arg(&args, "-odefault_permissions");
     fill_operations(&ops);
+    withhold_operations(&ops);
     fs->se = fuse_session_new(&args, &ops, sizeof ops, fs);
     fuse_opt_free_args(&args);
     if (fs->se)
@@ -340,7 +343,7 @@ static gboolean do_mount(Mounting *mounting, GError **error)
         return FALSE;
     }
     mounting->mounted = TRUE;
-    fs->workers = workers_new(fs, ops_take, &r);
+    fs->workers = workers_new(fs, withhold_requests(ops_take), &r);
     if (fs->workers)
         return TRUE;
     g_set_error(error, MOUNT_ERROR, MOUNT_ERROR_FAILED, "cannot serve %s: %s", fs->mountpoint,
