@@ -16,6 +16,7 @@
 
 #define PAST_RECHECK_MS  1000
 #define NOTIFY_INC_EPOCH 8
+#define NS_PER_MS        G_GINT64_CONSTANT(1000000)
 
 typedef struct Job {
     Node *node; /* referenced */
@@ -34,6 +35,7 @@ struct Warden {
     Mutex lock;
     GQueue jobs;        /* (lock) of Job */
     GPtrArray *past;    /* (lock) */
+    gint64 past_due_ns; /* (lock) when to look at them again; monotonic */
     guint64 told_epoch; /* the tenure whose holder was told of files open elsewhere */
 };
 
@@ -208,19 +210,28 @@ static void deliver_events(Warden *warden)
     }
 }
 
-static void recheck_past(Warden *warden)
+/* Looking at them takes long, and the end of every process that wrote wakes the warden: so not more
+ * often than that. Returns after how many milliseconds to look again; -1: never. */
+static gint64 recheck_past(Warden *warden)
 {
     Fs *fs = warden->fs;
+    gint64 now_ns = clock_system()->mono_ns(clock_system());
     MUTEX_GUARD(&warden->lock);
 
     if (warden->past->len == 0)
-        return;
+        return -1;
+    if (now_ns < warden->past_due_ns)
+        return (warden->past_due_ns - now_ns) / NS_PER_MS + 1;
     bypass_recheck(warden->past, fs->processes, fs->workspace, fs->backing_dev, fs->backing_ino);
-    if (warden->past->len == 0 && fs->options->cache == CACHE_AUTO && fs->in_place) {
+    warden->past_due_ns = clock_system()->mono_ns(clock_system()) + PAST_RECHECK_MS * NS_PER_MS;
+    if (warden->past->len > 0)
+        return PAST_RECHECK_MS;
+    if (fs->options->cache == CACHE_AUTO && fs->in_place) {
         g_autofree char *shown = leasefs_mounts_read_other(fs->workspace);
 
         atomic_store(&fs->cache_long, shown == NULL);
     }
+    return -1;
 }
 
 GPtrArray *warden_list_past(Warden *warden)
@@ -242,7 +253,7 @@ GPtrArray *warden_list_past(Warden *warden)
 static gint64 work(Warden *warden)
 {
     Fs *fs = warden->fs;
-    gboolean any_past;
+    gint64 past_ms;
     KeeperDue due;
 
     session_table_reload(fs->sessions);
@@ -259,13 +270,10 @@ static gint64 work(Warden *warden)
         session_unref(due.flush);
     }
     deliver_events(warden);
-    recheck_past(warden);
-    mutex_lock(&warden->lock);
-    any_past = warden->past->len > 0;
-    mutex_unlock(&warden->lock);
-    if (any_past && (due.next_ms < 0 || due.next_ms > PAST_RECHECK_MS))
-        return PAST_RECHECK_MS;
-    return due.next_ms;
+    past_ms = recheck_past(warden);
+    if (past_ms < 0 || due.next_ms < 0)
+        return MAX(past_ms, due.next_ms);
+    return MIN(past_ms, due.next_ms);
 }
 
 static void drain(Warden *warden)
