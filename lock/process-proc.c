@@ -69,28 +69,28 @@ static int read_once(int dir_fd, const char *path, char *buffer, gsize size)
 static int proc_read(ProcessTable *base, pid_t pid, ProcessInfo *info_out)
 {
     ProcTable *table = (ProcTable *)base;
-    char name[16], line[STAT_BYTES];
-    ProcessInfo info = {0};
-    autofd dir_fd = -1;
-    struct stat st;
+    char path[32], line[STAT_BYTES];
     int r;
 
-    /* An open /proc/PID stays with its process, so the owner and the line cannot be those of two.
-     * The directory's owner, because a file in it belongs to root where the process is not dumpable
-     * (proc(5)). */
-    snprintf(name, sizeof name, "%d", (int)pid);
-    dir_fd = openat(table->proc_fd, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (dir_fd < 0)
-        return errno == ENOENT ? -ESRCH : -errno;
-    r = read_once(dir_fd, "stat", line, sizeof line);
+    snprintf(path, sizeof path, "%d/stat", (int)pid);
+    r = read_once(table->proc_fd, path, line, sizeof line);
     if (r < 0)
         return r;
-    if (fstat(dir_fd, &st) < 0)
+    return process_info_parse_stat(line, info_out) ? 0 : -EBADMSG;
+}
+
+/* The directory's owner, because a file in it belongs to root where the process is not dumpable
+ * (proc(5)). */
+static int proc_read_owner(ProcessTable *base, pid_t pid, uid_t *uid_out)
+{
+    ProcTable *table = (ProcTable *)base;
+    char path[16];
+    struct stat st;
+
+    snprintf(path, sizeof path, "%d", (int)pid);
+    if (fstatat(table->proc_fd, path, &st, 0) < 0)
         return errno == ENOENT ? -ESRCH : -errno;
-    info.uid = st.st_uid;
-    if (!process_info_parse_stat(line, &info))
-        return -EBADMSG;
-    *info_out = info;
+    *uid_out = st.st_uid;
     return 0;
 }
 
@@ -323,6 +323,7 @@ static void proc_free(ProcessTable *base)
 static const ProcessTableOps proc_ops = {
     .read = proc_read,
     .read_comm = proc_read_comm,
+    .read_owner = proc_read_owner,
     .leader = proc_leader,
     .hold = proc_hold,
     .release = proc_release,

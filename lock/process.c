@@ -53,7 +53,7 @@ static gboolean parse_numbers(const char *at, gint64 numbers[FIELD_STARTTIME + 1
 gboolean process_info_parse_stat(const char *line, ProcessInfo *info_out)
 {
     gint64 numbers[FIELD_STARTTIME + 1] = {0};
-    ProcessInfo info = {.uid = info_out->uid};
+    ProcessInfo info = {0};
     const char *close_paren = NULL;
     char *open_paren = NULL;
     gint64 pid;

@@ -23,7 +23,6 @@ typedef struct ProcessInfo {
     gboolean has_tty; /* tty_nr != 0 */
     gboolean dead;    /* state Z, X or x, and no other thread of it lives on */
     gboolean kernel;  /* a kernel thread (PF_KTHREAD) */
-    uid_t uid;        /* effective user of the process */
     char comm[PROCESS_COMM_SIZE];
 } ProcessInfo;
 
@@ -44,6 +43,8 @@ struct ProcessTableOps {
     /* 0, -ESRCH where there is none, -EACCES or another errno where it cannot be read. */
     int (*read)(ProcessTable *table, pid_t pid, ProcessInfo *info_out);
     int (*read_comm)(ProcessTable *table, pid_t pid, char comm_out[PROCESS_COMM_SIZE]);
+    /* The effective user: 0 or -errno. */
+    int (*read_owner)(ProcessTable *table, pid_t pid, uid_t *uid_out);
     /* The process that the thread belongs to: 0 or -ESRCH. */
     int (*leader)(ProcessTable *table, pid_t tid, pid_t *pid_out);
     /* A hold >= 0 on a process (which may be dead), or -errno (-ESRCH where there is none). */
@@ -74,8 +75,8 @@ static inline gboolean process_id_equal(const ProcessId *a, const ProcessId *b)
     return a->pid == b->pid && a->start_time == b->start_time;
 }
 
-/* Parses one line of /proc/PID/stat (comm may hold blanks and parentheses); uid is left alone.
- * FALSE where it is not such a line. Pure. */
+/* Parses one line of /proc/PID/stat (comm may hold blanks and parentheses). FALSE where it is
+ * not such a line. Pure. */
 gboolean process_info_parse_stat(const char *line, ProcessInfo *info_out);
 
 /* One step of a walk over ancestors: what was read of a process that is held. */

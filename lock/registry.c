@@ -329,11 +329,16 @@ const GPtrArray *registry_list(Registry *registry)
     return registry->all;
 }
 
-static gboolean is_believed(Registry *registry, const Registration *registration,
-                            const ProcessInfo *process)
+static gboolean is_believed(Registry *registry, const Registration *registration)
 {
-    return registration->owner == process->uid || registration->owner == 0 ||
-           registration->owner == registry->uid;
+    ProcessTable *processes = registry->processes;
+    uid_t uid;
+
+    if (registration->owner == 0 || registration->owner == registry->uid)
+        return TRUE;
+    /* Alive afterwards: so the owner was that of the root, and not of another with its pid. */
+    return processes->ops->read_owner(processes, registration->root.pid, &uid) == 0 &&
+           uid == registration->owner && process_is_alive(processes, &registration->root);
 }
 
 const Registration *registry_find(Registry *registry, const ProcessInfo *process)
@@ -342,7 +347,7 @@ const Registration *registry_find(Registry *registry, const ProcessInfo *process
         const Registration *registration = g_ptr_array_index(registry->all, i);
 
         if (process_id_equal(&registration->root, &process->id) && !process->dead &&
-            is_believed(registry, registration, process))
+            is_believed(registry, registration))
             return registration;
     }
     return NULL;
@@ -369,7 +374,7 @@ const Registration *registry_find_name(Registry *registry, const char *name)
             registry->processes->ops->read(registry->processes, registration->root.pid, &root) ==
                 0 &&
             !root.dead && process_id_equal(&root.id, &registration->root) &&
-            is_believed(registry, registration, &root))
+            is_believed(registry, registration))
             return registration;
     }
     return NULL;

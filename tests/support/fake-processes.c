@@ -13,6 +13,7 @@ struct FakeProcesses {
     GHashTable *processes; /* pid -> ProcessInfo */
     GHashTable *hidden;    /* pids */
     GHashTable *threads;   /* tid -> pid */
+    GHashTable *owners;    /* pid -> uid; else root */
     GArray *holds;
     guint holds_left;
     guint64 last_start;
@@ -58,6 +59,16 @@ static int fake_read_comm(ProcessTable *table, pid_t pid, char comm_out[PROCESS_
     if (r == 0)
         g_strlcpy(comm_out, info.comm, PROCESS_COMM_SIZE);
     return r;
+}
+
+static int fake_read_owner(ProcessTable *table, pid_t pid, uid_t *uid_out)
+{
+    FakeProcesses *fake = (FakeProcesses *)table;
+
+    if (!find(fake, pid))
+        return -ESRCH;
+    *uid_out = (uid_t)GPOINTER_TO_UINT(g_hash_table_lookup(fake->owners, GINT_TO_POINTER(pid)));
+    return 0;
 }
 
 static int fake_terminal_session(ProcessTable *table, pid_t pid, pid_t *sid_out)
@@ -155,6 +166,7 @@ static const ProcessTableOps fake_ops = {
     .read = fake_read,
     .leader = fake_leader,
     .read_comm = fake_read_comm,
+    .read_owner = fake_read_owner,
     .hold = fake_hold,
     .release = fake_release,
     .parent = fake_parent,
@@ -174,6 +186,7 @@ FakeProcesses *fake_processes_new(void)
     fake->processes = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     fake->hidden = g_hash_table_new(NULL, NULL);
     fake->threads = g_hash_table_new(NULL, NULL);
+    fake->owners = g_hash_table_new(NULL, NULL);
     fake->holds = g_array_new(FALSE, FALSE, sizeof(Hold));
     fake->holds_left = G_MAXUINT / 2;
     fake_processes_add(fake, 1, 0, "systemd");
@@ -191,6 +204,7 @@ void fake_processes_free(FakeProcesses *fake)
     g_hash_table_unref(fake->processes);
     g_hash_table_unref(fake->hidden);
     g_hash_table_unref(fake->threads);
+    g_hash_table_unref(fake->owners);
     g_array_unref(fake->holds);
     g_free(fake);
 }
@@ -247,6 +261,11 @@ void fake_processes_kill(FakeProcesses *fake, pid_t pid, gboolean reaped)
         g_hash_table_remove(fake->processes, GINT_TO_POINTER(pid));
     else
         find(fake, pid)->dead = TRUE;
+}
+
+void fake_processes_set_owner(FakeProcesses *fake, pid_t pid, uid_t uid)
+{
+    g_hash_table_insert(fake->owners, GINT_TO_POINTER(pid), GUINT_TO_POINTER(uid));
 }
 
 void fake_processes_hide(FakeProcesses *fake, pid_t pid)

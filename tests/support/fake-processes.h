@@ -23,6 +23,7 @@ void fake_processes_reparent(FakeProcesses *fake, pid_t pid, pid_t ppid);
 void fake_processes_add_thread(FakeProcesses *fake, pid_t tid, pid_t pid);
 /* Its children go to pid 1. `reaped` FALSE leaves a zombie. */
 void fake_processes_kill(FakeProcesses *fake, pid_t pid, gboolean reaped);
+void fake_processes_set_owner(FakeProcesses *fake, pid_t pid, uid_t uid);
 void fake_processes_hide(FakeProcesses *fake, pid_t pid); /* can no longer be read */
 guint fake_processes_held(FakeProcesses *fake);           /* how many holds are open */
 /* So many more can be opened than are released: then it is -EMFILE. */

@@ -29,6 +29,11 @@ static int scripted_read_comm(ProcessTable *table, pid_t pid, char comm_out[PROC
     return inner_of(table)->ops->read_comm(inner_of(table), pid, comm_out);
 }
 
+static int scripted_read_owner(ProcessTable *table, pid_t pid, uid_t *uid_out)
+{
+    return inner_of(table)->ops->read_owner(inner_of(table), pid, uid_out);
+}
+
 static int scripted_hold(ProcessTable *table, pid_t pid)
 {
     return inner_of(table)->ops->hold(inner_of(table), pid);
@@ -77,6 +82,7 @@ static const ProcessTableOps scripted_ops = {
     .read = scripted_read,
     .leader = scripted_leader,
     .read_comm = scripted_read_comm,
+    .read_owner = scripted_read_owner,
     .hold = scripted_hold,
     .release = scripted_release,
     .parent = scripted_parent,

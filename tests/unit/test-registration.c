@@ -400,6 +400,8 @@ static void file_of_another_user_is_not_believed(void **state)
     registry_refresh(world->registry, TRUE);
     assert_int_equal(registry_list(world->registry)->len, 1);
     assert_null(find(world, AGENT)); /* the fake process is root's */
+    fake_processes_set_owner(world->fake, AGENT, 4711);
+    assert_non_null(find(world, AGENT));
 }
 
 static void text_comes_back_the_same(void **state)
