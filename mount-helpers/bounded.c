@@ -28,6 +28,11 @@ gboolean bounded_wait_end(int pidfd, int limit_ms)
     return r > 0;
 }
 
+gboolean bounded_tell_to_end(int pidfd)
+{
+    return syscall(SYS_pidfd_send_signal, pidfd, SIGTERM, NULL, 0) == 0;
+}
+
 int bounded_call(int (*work)(gpointer data), gpointer data, int limit_ms)
 {
     autofd pidfd = -1;

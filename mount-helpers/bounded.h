@@ -11,5 +11,7 @@ int bounded_call(int (*work)(gpointer data), gpointer data, int limit_ms);
 
 /* A pidfd, or -1 and errno. */
 int bounded_open_pidfd(pid_t pid);
+/* SIGTERM; FALSE where it may not be sent. */
+gboolean bounded_tell_to_end(int pidfd);
 /* Whether the process ends within the limit. */
 gboolean bounded_wait_end(int pidfd, int limit_ms);

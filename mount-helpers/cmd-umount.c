@@ -18,6 +18,7 @@
 
 #define ANSWER_LIMIT_MS 10000
 #define LAZY_LIMIT_MS   2000
+#define GRACE_MS        3000
 #define END_LIMIT_MS    30000
 #define USERS_SHOWN     8
 
@@ -148,10 +149,18 @@ static int fail_busy(const LeasefsMount *mount, pid_t daemon)
     return EXIT_FAILED;
 }
 
+/* A mount namespace that was copied (a container, a service of its own) may still have the mount,
+ * where nobody can end it. The workspace would stay taken: so the daemon is told to end for all. */
 static int wait_for_daemon(const LeasefsMount *mount, pid_t daemon, int pidfd)
 {
-    if (pidfd < 0 || bounded_wait_end(pidfd, END_LIMIT_MS))
+    if (pidfd < 0 || bounded_wait_end(pidfd, GRACE_MS))
         return EXIT_DONE;
+    if (bounded_tell_to_end(pidfd) && bounded_wait_end(pidfd, END_LIMIT_MS)) {
+        print_failure(usage.command,
+                      "%s was in use in another mount namespace; it has ended there, too",
+                      mount->mountpoint);
+        return EXIT_DONE;
+    }
     print_failure(usage.command,
                   "%s is unmounted, but its daemon (pid %d) has not ended within %d s; look at its "
                   "log, or end it with: kill %d",

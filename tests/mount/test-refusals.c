@@ -326,6 +326,38 @@ static void bad_durations_and_names_are_wrong_usage(void **state)
     assert_true(scene_wait_for(scene, "state", "free"));
 }
 
+/* Else its daemon would hold the workspace for as long as that namespace lives. */
+static void umount_ends_what_another_namespace_still_has(void **state)
+{
+    Scene *scene = *state;
+    g_autofree char *output = NULL;
+    int ready[2];
+    char byte;
+    pid_t pid;
+
+    assert_true(scene_mount(scene, "ttl=1h"));
+    assert_int_equal(pipe(ready), 0);
+    pid = fork();
+    if (pid == 0) {
+        if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+            _exit(1);
+        if (write(ready[1], "r", 1) != 1)
+            _exit(1);
+        for (;;)
+            pause();
+    }
+    close(ready[1]);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    assert_int_equal(scene_command(scene, &output, "umount", scene->mountpoint, NULL), 0);
+    assert_true(scene_is_one_line(output, "another mount namespace"));
+    assert_int_equal(waitpid(scene->daemon, NULL, 0), scene->daemon);
+    scene->daemon = 0;
+    assert_true(scene_mount(scene, "ttl=1h"));
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    close(ready[0]);
+}
+
 static void umount_of_a_busy_mount_says_who(void **state)
 {
     Scene *scene = *state;
@@ -429,6 +461,7 @@ int main(void)
         CASE(workspace_in_the_mount_of_another_is_refused),
         CASE(umount_of_what_is_no_mount_of_ours_is_refused),
         CASE(bad_durations_and_names_are_wrong_usage),
+        CASE(umount_ends_what_another_namespace_still_has),
         CASE(umount_of_a_busy_mount_says_who),
         CASE(lazy_unmount_under_many_open_files_ends_the_daemon_well),
         CASE(workspace_can_be_mounted_again_at_once),
