@@ -71,6 +71,18 @@ static int change_mode_of(const NodeFd *fd, mode_t mode)
     return chmod(path.text, mode) == 0 ? 0 : -errno;
 }
 
+/* A chown takes suid and sgid away, which a kernel without FUSE_HANDLE_KILLPRIV_V2 does by a mode
+ * of its own. Where it does not check permissions it has no sticky bit to put into that. */
+static mode_t mode_after_chown(const Fs *fs, const NodeFd *fd, mode_t mode)
+{
+    struct stat st;
+
+    if (fs->kernel_checks || fstatat(fd->fd, "", &st, AT_EMPTY_PATH) != 0 ||
+        (st.st_mode & 0777) != (mode & 0777))
+        return mode;
+    return mode | (st.st_mode & S_ISVTX);
+}
+
 static int change_mode(Fs *fs, Node *node, const NodeFd *fd, mode_t mode)
 {
     gboolean hides = node_type(node) == S_IFDIR && !fs->kernel_checks;
@@ -142,7 +154,9 @@ static int set_attributes(fuse_req_t req, Fs *fs, const Change *change, Node *no
     if (to_set & (FUSE_SET_ATTR_MODE | SETS_OWNER | SETS_TIMES))
         r = node_fd_get(fs->nodes, node, &fd);
     if (r == 0 && (to_set & FUSE_SET_ATTR_MODE))
-        r = change_mode(fs, node, &fd, attr->st_mode);
+        r = change_mode(fs, node, &fd,
+                        to_set & SETS_OWNER ? mode_after_chown(fs, &fd, attr->st_mode)
+                                            : attr->st_mode);
     if (r == 0 && (to_set & SETS_OWNER))
         r = change_owner(fd.fd, attr, to_set);
     if (r == 0 && (to_set & FUSE_SET_ATTR_SIZE))
