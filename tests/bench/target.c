@@ -144,6 +144,9 @@ static void add_words(GPtrArray *argv, const char *first, ...)
 
 static void add_leasefs_options(GPtrArray *argv, const TargetSettings *settings)
 {
+    /* the directory below is shown elsewhere, to be looked at (place.c) */
+    if (!settings->elsewhere)
+        add_words(argv, "-o", "cache=always", NULL);
     if (settings->leasefs_opts != NULL)
         add_words(argv, "-o", settings->leasefs_opts, NULL);
 }
@@ -244,8 +247,8 @@ static gboolean take_lease(const Target *target, GError **error)
     return check_attribute(target, "user.leasefs.writable", "yes", error);
 }
 
-/* A mount in place forgets after a second while it knows of a process that reaches past it: the
- * figures would then be of another mode than the default one. */
+/* A mount in place forgets after a second while it knows of somebody who reaches past it: the
+ * figures would then be of another mode than the usual one. */
 static gboolean prepare_leasefs(Target *target, const TargetSettings *settings, GError **error)
 {
     if (target->kind == TARGET_LEASEFS && !take_lease(target, error))
