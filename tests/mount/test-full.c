@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A full disk says so to who writes, and loses nothing that was acknowledged before. The disk is a
+ * small filesystem in memory, mounted where the workspace is.
+ */
+#include "scene.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#define SIZE "size=2m,nr_inodes=100"
+
+/* What a file has to hold at a place. */
+static char byte_at(off_t off)
+{
+    return (char)(off % 251);
+}
+
+/* Writes until it is refused: how many bytes were acknowledged, or -errno of anything but ENOSPC.
+ */
+static off_t fill(const char *name, int flags, gsize piece)
+{
+    int fd = open(name, flags | O_CREAT | O_CLOEXEC, 0644);
+    g_autofree char *bytes = g_malloc(piece);
+    off_t done = 0;
+    ssize_t n;
+
+    if (fd < 0)
+        return -errno;
+    do {
+        for (gsize i = 0; i < piece; i++)
+            bytes[i] = byte_at(done + (off_t)i);
+        n = write(fd, bytes, piece);
+        done += MAX(n, 0);
+    } while (n > 0);
+    if (errno != ENOSPC)
+        return -errno;
+    return fsync(fd) == 0 && close(fd) == 0 ? done : -errno;
+}
+
+static gboolean is_whole(const char *name, off_t size)
+{
+    g_autofree char *text = NULL;
+    gsize length;
+
+    if (!g_file_get_contents(name, &text, &length, NULL) || length != (gsize)size)
+        return FALSE;
+    for (gsize i = 0; i < length; i++) {
+        if (text[i] != byte_at((off_t)i))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+static const struct {
+    const char *name;
+    int flags;
+    gsize piece;
+} ways[] = {
+    {"large", O_WRONLY, 100003},
+    {"read too", O_RDWR, 4096},
+    {"appended", O_WRONLY | O_APPEND, 1000},
+};
+
+static int task_fill(void *state, const char *argument G_GNUC_UNUSED)
+{
+    off_t *sizes = state;
+
+    for (guint i = 0; i < G_N_ELEMENTS(ways); i++) {
+        sizes[i] = fill(ways[i].name, ways[i].flags, ways[i].piece);
+        if (sizes[i] < 0)
+            return (int)sizes[i];
+    }
+    return 0;
+}
+
+static int task_check(void *state, const char *argument G_GNUC_UNUSED)
+{
+    const off_t *sizes = state;
+
+    for (guint i = 0; i < G_N_ELEMENTS(ways); i++) {
+        if (!is_whole(ways[i].name, sizes[i]))
+            return -EIO;
+    }
+    return 0;
+}
+
+static int task_make_names(void *state G_GNUC_UNUSED, const char *argument G_GNUC_UNUSED)
+{
+    for (int i = 0; i < 1000; i++) {
+        g_autofree char *name = g_strdup_printf("name-%d", i);
+
+        if (mkdir(name, 0755) != 0)
+            return -errno;
+    }
+    return 0;
+}
+
+/* The store itself cannot be refused; msync and fsync tell of it. */
+static int task_store_into_a_hole(void *state G_GNUC_UNUSED, const char *name)
+{
+    int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    char *bytes;
+    int r;
+
+    if (fd < 0 || ftruncate(fd, 4 << 20) != 0)
+        return -errno;
+    bytes = mmap(NULL, 4 << 20, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (bytes == MAP_FAILED)
+        return -errno;
+    memset(bytes, 'x', 4 << 20);
+    r = msync(bytes, 4 << 20, MS_SYNC) == 0 ? 0 : -errno;
+    munmap(bytes, 4 << 20);
+    close(fd);
+    return unlink(name) == 0 ? r : -errno;
+}
+
+static int task_remove(void *state G_GNUC_UNUSED, const char *name)
+{
+    return unlink(name) == 0 ? 0 : -errno;
+}
+
+/* The kernel tells of the end of a file a moment after it, and only then its blocks are free. */
+static gboolean comes_to_fit(Agent *agent, const char *name)
+{
+    gint64 limit_us = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;
+
+    while (agent_do(agent, task_touch, name) != 0) {
+        if (g_get_monotonic_time() > limit_us)
+            return FALSE;
+        g_usleep(1000);
+    }
+    return TRUE;
+}
+
+static void a_full_disk_loses_nothing_that_was_acknowledged(void **state G_GNUC_UNUSED)
+{
+    for (int in_place = 0; in_place < 2; in_place++) {
+        Scene *scene = scene_new(in_place);
+        Agent *alice = scene_add_agent(scene);
+
+        assert_int_equal(mount("none", scene->backing, "tmpfs", 0, SIZE), 0);
+        assert_true(scene_mount(scene, "ttl=1h"));
+        assert_int_equal(agent_do(alice, task_fill, NULL), 0);
+        assert_int_equal(agent_do(alice, task_check, NULL), 0);
+        assert_int_equal(agent_do(alice, task_make_names, NULL), -ENOSPC);
+        assert_int_equal(agent_do(alice, task_store_into_a_hole, "read too"), -ENOSPC);
+        assert_int_equal(agent_do(alice, task_remove, "large"), 0);
+        assert_true(comes_to_fit(alice, "new"));
+        agent_kill(alice);
+        assert_int_equal(scene_umount(scene), 0);
+        assert_int_equal(umount2(scene->backing, MNT_DETACH), 0);
+        assert_true(scene_free(scene));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_full_disk_loses_nothing_that_was_acknowledged),
+    };
+
+    return cmocka_run_group_tests_name("full", tests, NULL, NULL);
+}
