@@ -168,30 +168,37 @@ static int read_tgid(ProcTable *table, pid_t tid, pid_t *pid_out)
     return 0;
 }
 
+static _Atomic guint64 *hint_of(ProcTable *table, pid_t tid)
+{
+    return &table->hints[(guint)tid % HINT_COUNT];
+}
+
+static pid_t proc_leader_again(ProcessTable *base, pid_t tid)
+{
+    guint64 hint = atomic_load_explicit(hint_of((ProcTable *)base, tid), memory_order_relaxed);
+    pid_t pid = (pid_t)(guint32)hint;
+
+    return (pid_t)(hint >> 32) == tid && thread_is_of(tid, pid) ? pid : 0;
+}
+
 static int proc_leader(ProcessTable *base, pid_t tid, pid_t *pid_out)
 {
     ProcTable *table = (ProcTable *)base;
-    _Atomic guint64 *hint;
-    guint64 hinted;
     pid_t pid;
     int r;
 
     if (tid <= 0)
         return -ESRCH;
-    hint = &table->hints[(guint)tid % HINT_COUNT];
-    hinted = atomic_load_explicit(hint, memory_order_relaxed);
-    if ((pid_t)(hinted >> 32) == tid && thread_is_of(tid, (pid_t)(guint32)hinted)) {
-        *pid_out = (pid_t)(guint32)hinted;
-        return 0;
-    }
-    if (thread_is_of(tid, tid)) {
-        *pid_out = tid;
+    pid = thread_is_of(tid, tid) ? tid : proc_leader_again(base, tid);
+    if (pid != 0) {
+        *pid_out = pid;
         return 0;
     }
     r = read_tgid(table, tid, &pid);
     if (r < 0)
         return r;
-    atomic_store_explicit(hint, (guint64)tid << 32 | (guint32)pid, memory_order_relaxed);
+    atomic_store_explicit(hint_of(table, tid), (guint64)tid << 32 | (guint32)pid,
+                          memory_order_relaxed);
     *pid_out = pid;
     return 0;
 }
@@ -325,6 +332,7 @@ static const ProcessTableOps proc_ops = {
     .read_comm = proc_read_comm,
     .read_owner = proc_read_owner,
     .leader = proc_leader,
+    .leader_again = proc_leader_again,
     .hold = proc_hold,
     .release = proc_release,
     .parent = proc_parent,

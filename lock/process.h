@@ -47,6 +47,8 @@ struct ProcessTableOps {
     int (*read_owner)(ProcessTable *table, pid_t pid, uid_t *uid_out);
     /* The process that the thread belongs to: 0 or -ESRCH. */
     int (*leader)(ProcessTable *table, pid_t tid, pid_t *pid_out);
+    /* The same where the thread was asked for before, not long ago; else 0, at no cost. */
+    pid_t (*leader_again)(ProcessTable *table, pid_t tid);
     /* A hold >= 0 on a process (which may be dead), or -errno (-ESRCH where there is none). */
     int (*hold)(ProcessTable *table, pid_t pid);
     void (*release)(ProcessTable *table, int hold);

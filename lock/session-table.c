@@ -374,22 +374,31 @@ static gboolean resolve_known(SessionTable *table, pid_t pid, Session **session_
     return TRUE;
 }
 
-/* TRUE where the answer is there without a walk; else `pid_out` is the process to walk from, or 0
- * where there is none. A process's first thread bears its pid, so a watched pid that lives cannot
- * be the id of another's thread; any other thread id is asked about each time. */
+/* TRUE where the answer is there without a walk; else `pid_out` is the process to walk from, as far
+ * as is known: a thread that nobody asked about yet is taken for a process. A process's first
+ * thread bears its pid, so a watched pid that lives cannot be the id of another's thread; any other
+ * thread id is asked about each time. */
 static gboolean resolve_quickly(SessionTable *table, pid_t tid, pid_t *pid_out,
                                 Session **session_out)
 {
-    *pid_out = 0;
-    if (tid <= 0)
-        return FALSE;
     if (resolve_known(table, tid, session_out))
         return TRUE;
-    if (table->processes->ops->leader(table->processes, tid, pid_out) < 0) {
-        *pid_out = 0;
-        return FALSE;
-    }
-    return *pid_out != tid && resolve_known(table, *pid_out, session_out);
+    *pid_out = table->processes->ops->leader_again(table->processes, tid);
+    if (*pid_out != 0)
+        return resolve_known(table, *pid_out, session_out);
+    *pid_out = tid;
+    return FALSE;
+}
+
+static CallerKind resolve_slowly_locked(SessionTable *table, pid_t tid, Session **session_out)
+{
+    CallerKind kind = resolve_anew_locked(table, tid, session_out);
+    pid_t pid;
+
+    if (kind == CALLER_UNKNOWN && table->processes->ops->leader(table->processes, tid, &pid) == 0 &&
+        pid != tid)
+        kind = resolve_anew_locked(table, pid, session_out);
+    return kind;
 }
 
 CallerKind session_table_resolve(SessionTable *table, pid_t tid, Session **session_out)
@@ -397,13 +406,13 @@ CallerKind session_table_resolve(SessionTable *table, pid_t tid, Session **sessi
     CallerKind kind;
     pid_t pid;
 
+    if (tid <= 0)
+        return CALLER_UNKNOWN;
     if (resolve_quickly(table, tid, &pid, session_out))
         return CALLER_SESSION;
-    if (pid == 0)
-        return CALLER_UNKNOWN;
     mutex_lock(&table->lock);
     refresh_locked(table);
-    kind = resolve_anew_locked(table, pid, session_out);
+    kind = resolve_slowly_locked(table, pid, session_out);
     unlock_and_tell(table);
     return kind;
 }
@@ -415,9 +424,9 @@ static Session *resolve_silently(SessionTable *table, pid_t tid)
     Session *session = NULL;
     pid_t pid;
 
-    if (!resolve_quickly(table, tid, &pid, &session) && pid != 0) {
+    if (tid > 0 && !resolve_quickly(table, tid, &pid, &session)) {
         mutex_lock(&table->lock);
-        resolve_anew_locked(table, pid, &session);
+        resolve_slowly_locked(table, pid, &session);
         mutex_unlock(&table->lock);
     }
     return session;

@@ -51,6 +51,11 @@ static int fake_leader(ProcessTable *table, pid_t tid, pid_t *pid_out)
     return 0;
 }
 
+static pid_t fake_leader_again(ProcessTable *table G_GNUC_UNUSED, pid_t tid G_GNUC_UNUSED)
+{
+    return 0;
+}
+
 static int fake_read_comm(ProcessTable *table, pid_t pid, char comm_out[PROCESS_COMM_SIZE])
 {
     ProcessInfo info;
@@ -165,6 +170,7 @@ static void fake_free(ProcessTable *table)
 static const ProcessTableOps fake_ops = {
     .read = fake_read,
     .leader = fake_leader,
+    .leader_again = fake_leader_again,
     .read_comm = fake_read_comm,
     .read_owner = fake_read_owner,
     .hold = fake_hold,

@@ -24,6 +24,11 @@ static int scripted_leader(ProcessTable *table, pid_t tid, pid_t *pid_out)
     return inner_of(table)->ops->leader(inner_of(table), tid, pid_out);
 }
 
+static pid_t scripted_leader_again(ProcessTable *table, pid_t tid)
+{
+    return inner_of(table)->ops->leader_again(inner_of(table), tid);
+}
+
 static int scripted_read_comm(ProcessTable *table, pid_t pid, char comm_out[PROCESS_COMM_SIZE])
 {
     return inner_of(table)->ops->read_comm(inner_of(table), pid, comm_out);
@@ -81,6 +86,7 @@ static void scripted_free(ProcessTable *table G_GNUC_UNUSED)
 static const ProcessTableOps scripted_ops = {
     .read = scripted_read,
     .leader = scripted_leader,
+    .leader_again = scripted_leader_again,
     .read_comm = scripted_read_comm,
     .read_owner = scripted_read_owner,
     .hold = scripted_hold,
