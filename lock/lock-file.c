@@ -131,17 +131,6 @@ LockFile *lock_file_new(int dir_fd, const char *directory, const char *name,
     return file->fd < 0 ? NULL : g_steal_pointer(&file);
 }
 
-void lock_file_free(LockFile *file)
-{
-    if (file == NULL)
-        return;
-    if (file->fd >= 0)
-        file->steps->close(file->fd);
-    g_free(file->directory);
-    g_free(file->name);
-    g_free(file);
-}
-
 static gboolean take_flock(LockFile *file, GError **error)
 {
     for (int i = 0; i < LOCK_TRIES; i++) {
@@ -167,6 +156,31 @@ static gboolean is_in_place(LockFile *file)
     return file->steps->fstat(file->fd, &held) == 0 &&
            file->steps->fstatat(file->dir_fd, file->name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
            held.st_dev == named.st_dev && held.st_ino == named.st_ino;
+}
+
+/* A mount that came to nothing, or in which nobody wrote, leaves no file. Whoever waits for the
+ * lock of this very file meets one without a name: is_in_place, and docs/record.md. */
+static void remove_unused(LockFile *file)
+{
+    struct stat st;
+
+    if (atomic_load(&file->noted) != 0 || file->steps->flock(file->fd, LOCK_EX | LOCK_NB) != 0)
+        return;
+    if (is_in_place(file) && file->steps->fstat(file->fd, &st) == 0 && st.st_size == 0)
+        file->steps->unlinkat(file->dir_fd, file->name, 0);
+}
+
+void lock_file_free(LockFile *file)
+{
+    if (file == NULL)
+        return;
+    if (file->fd >= 0) {
+        remove_unused(file);
+        file->steps->close(file->fd);
+    }
+    g_free(file->directory);
+    g_free(file->name);
+    g_free(file);
 }
 
 /* The old file's flock ends with its last descriptor, which dup3 closes. */

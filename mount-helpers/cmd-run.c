@@ -276,8 +276,11 @@ static int run_prepared(Run *run)
     if (!signals_take(&run->signals, &error))
         return fail(error);
     enter_working_directory();
+    /* First what may be refused: the rules make the directory of registrations. */
+    if (!find_client(run, &error))
+        return fail(error);
     run->rules = local_rules_new(run->state_dir, TRUE, &error);
-    if (run->rules == NULL || !find_client(run, &error))
+    if (run->rules == NULL)
         return fail(error);
     outer = find_outer_session(run);
     if (outer != NULL)

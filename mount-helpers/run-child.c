@@ -10,11 +10,11 @@
 
 /*
  * The command shares our process group and terminal. What the terminal sends (^C, ^\, a hangup)
- * reaches it by itself; what is sent to this process alone is passed on. SIGINT and SIGQUIT are
- * left to the command: it decides what they mean, and we end when it ends. Stopping (^Z) is left
- * to the kernel: both stop, and both are continued.
+ * reaches it by itself; what is sent to this process alone is passed on. The command decides what
+ * it means, and we end when it ends. Stopping (^Z) is left to the kernel: both stop, and both are
+ * continued.
  */
-static const int passed_on[] = {SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGCONT};
+static const int passed_on[] = {SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGCONT};
 
 int run_exec(char **argv, Signals *signals)
 {

@@ -83,6 +83,9 @@ check 'one that cannot be run' exits_with 126 "$run -- /etc/passwd"
 check 'a bad name' exits_with 2 "$run --name 'a b' -- true"
 check 'a live name is not given twice' exits_with 1 "$run --name alice -- true"
 check 'a signal sent to it' exits_with 3 "$run -- sh -c 'trap \"exit 3\" TERM; kill -TERM \$PPID; while :; do sleep 0.05; done'"
+check 'an interrupt sent to it alone' exits_with 4 "$run -- sh -c 'trap \"exit 4\" INT; kill -INT \$PPID; while :; do sleep 0.05; done'"
+check 'a workspace in no mount' exits_with 1 "$LEASEFS run --state-dir $scratch/none --workspace / -- true"
+check 'leaves nothing behind' test ! -e "$scratch/none"
 check 'GIT_OPTIONAL_LOCKS' exits_with 0 "$run -- sh -c 'test \$GIT_OPTIONAL_LOCKS = 0'"
 
 # The lease of the starter is handed on, and freed at the end.

@@ -338,6 +338,43 @@ static void store_is_refused_without_a_usable_lock_file(void **state)
     }
 }
 
+static void lock_file_that_was_never_written_goes_with_the_store(void **state)
+{
+    Fixture *fixture = *state;
+
+    assert_true(g_file_test(fixture->lock_path, G_FILE_TEST_EXISTS));
+    g_clear_pointer(&fixture->store, store_free);
+    assert_false(g_file_test(fixture->lock_path, G_FILE_TEST_EXISTS));
+}
+
+static void lock_file_with_an_epoch_stays(void **state)
+{
+    Fixture *fixture = *state;
+
+    note_epoch(fixture, 1);
+    g_clear_pointer(&fixture->store, store_free);
+    assert_true(g_file_test(fixture->lock_path, G_FILE_TEST_EXISTS));
+}
+
+static void lock_file_that_another_program_holds_stays(void **state)
+{
+    Fixture *fixture = *state;
+    autofd other_fd = open(fixture->lock_path, O_RDWR | O_CLOEXEC);
+
+    assert_int_equal(flock(other_fd, LOCK_EX | LOCK_NB), 0);
+    g_clear_pointer(&fixture->store, store_free);
+    assert_true(g_file_test(fixture->lock_path, G_FILE_TEST_EXISTS));
+}
+
+static void lock_file_that_another_program_wrote_to_stays(void **state)
+{
+    Fixture *fixture = *state;
+
+    put_file(fixture->lock_path, "not an epoch");
+    g_clear_pointer(&fixture->store, store_free);
+    assert_true(g_file_test(fixture->lock_path, G_FILE_TEST_EXISTS));
+}
+
 #define store_test(name) cmocka_unit_test_setup_teardown(name, store_set_up, store_tear_down)
 
 int main(void)
@@ -365,6 +402,10 @@ int main(void)
         store_test(garbage_in_the_lock_file_counts_as_zero_and_is_logged),
         store_test(empty_lock_file_is_no_garbage),
         store_test(store_is_refused_without_a_usable_lock_file),
+        store_test(lock_file_that_was_never_written_goes_with_the_store),
+        store_test(lock_file_with_an_epoch_stays),
+        store_test(lock_file_that_another_program_holds_stays),
+        store_test(lock_file_that_another_program_wrote_to_stays),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
