@@ -52,6 +52,10 @@ static int dispatch(int argc, char **argv)
         print_failure(NULL, "COMMAND is missing; see: leasefs --help");
         return EXIT_USAGE;
     }
+    /* For the type fuse.leasefs, as the kernel names it, mount(8) finds the helper mount.fuse3,
+     * which runs this program with what a mount helper is given. */
+    if (argv[1][0] == '/')
+        return cmd_mount_helper(argc, argv);
     for (gsize i = 0; i < G_N_ELEMENTS(commands); i++) {
         if (strcmp(argv[1], commands[i].name) == 0)
             return commands[i].run(argc - 1, argv + 1);

@@ -66,4 +66,11 @@ check 'and has the flag' has_flag nosuid
 check 'made writable' helper -o remount,rw
 check 'it can again' can_write
 check 'unmounted' "$LEASEFS" umount "$scratch/at"
+# Where mount(8) finds mount.fuse3 alone, that runs the program itself.
+direct() { output=$("$LEASEFS" "$scratch/other" "$scratch/at" "$@" 2>&1); }
+check 'the program mounts without a command' direct -o rw
+check 'and so it can be written to' can_write
+check 'and made read-only' direct -o remount,ro
+check 'so that it cannot' cannot_write
+check 'and unmounted' "$LEASEFS" umount "$scratch/at"
 finish
