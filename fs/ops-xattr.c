@@ -3,6 +3,7 @@
 #include "inspect.h"
 #include "ops.h"
 #include <errno.h>
+#include <linux/xattr.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/xattr.h>
@@ -74,8 +75,9 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
         fuse_reply_buf(req, value, (size_t)n);
 }
 
-/* Takes our names out of a list of names that the backing file may have. */
-static size_t hide_own_names(char *names, size_t length)
+/* Takes out of a list of names that the backing file may have ours, and, for callers who are not
+ * root, those that xattr(7) shows to the privileged alone: the daemon was shown them. */
+static size_t hide_names(char *names, size_t length, gboolean is_privileged)
 {
     size_t kept = 0;
 
@@ -83,7 +85,8 @@ static size_t hide_own_names(char *names, size_t length)
         size_t n = strnlen(names + at, length - at) + 1;
 
         n = MIN(n, length - at);
-        if (!own_name(names + at)) {
+        if (!own_name(names + at) &&
+            (is_privileged || !g_str_has_prefix(names + at, XATTR_TRUSTED_PREFIX))) {
             memmove(names + kept, names + at, n);
             kept += n;
         }
@@ -127,7 +130,7 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
     if (n < 0)
         fuse_reply_err(req, (int)-n);
     else
-        reply_value(req, names, hide_own_names(names, (size_t)n), size);
+        reply_value(req, names, hide_names(names, (size_t)n, fuse_req_ctx(req)->uid == 0), size);
 }
 
 static void set_own(fuse_req_t req, Fs *fs, const char *name, const char *value, size_t size)

@@ -246,6 +246,16 @@ static int deed_acl_on_sgid(void)
     return set_acl("anothers-group-sgid", "system.posix_acl_access", open_to_group, 3);
 }
 
+static int deed_list_attributes(void)
+{
+    char names[64] = "";
+
+    return listxattr("own", names, sizeof names) == (ssize_t)sizeof "user.seen" &&
+                   strcmp(names, "user.seen") == 0
+               ? 0
+               : -EEXIST;
+}
+
 typedef struct UserDeed {
     const char *name;
     Deed deed;
@@ -278,6 +288,7 @@ static const UserDeed deeds[] = {
     {"chown to a stranger's group", deed_chown_own_to_strangers_group, "own"},
     {"chmod g+s where the group is another's", deed_chmod_own_sgid, "anothers-group"},
     {"an ACL on a sgid file whose group is another's", deed_acl_on_sgid, "anothers-group-sgid"},
+    {"list the attributes of a file with a trusted one", deed_list_attributes, "own"},
 };
 
 /* --- by another user, the same below and in the mount -------------------------------------------
@@ -306,6 +317,9 @@ static int prepare(void)
         make_file("anothers-group", USER, STRANGER, 0755) != 0 ||
         make_file("anothers-group-sgid", USER, STRANGER, 02755) != 0)
         return -EIO;
+    if (setxattr("own", "user.seen", "v", 1, 0) != 0 ||
+        setxattr("own", "trusted.hidden", "v", 1, 0) != 0)
+        return -errno;
     return set_acl("acl", "system.posix_acl_default", open_to_group, 3);
 }
 
