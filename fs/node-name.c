@@ -138,8 +138,8 @@ static gboolean none_begun_since(NodeTable *table, guint64 made)
 }
 
 /* The node of a name that is about to go, referenced, or NULL; with an open descriptor where one is
- * to be had. A name that the table knows, of a node that is open, costs no system call: should it
- * be another file's by now, the links of the node will tell. */
+ * to be had. A name that the table knows, of a file that is open, costs no system call: should it
+ * be another's by now, the links of the file will tell. Those of a directory would not. */
 static Node *find_going(NodeTable *table, Node *parent, int parent_fd, const char *name,
                         NodeFd *fd_out, guint32 *n_links_out)
 {
@@ -150,7 +150,7 @@ static Node *find_going(NodeTable *table, Node *parent, int parent_fd, const cha
 
     node_table_lock(table);
     node = find_named_locked(table, parent, name);
-    if (node != NULL && node->fd != NULL) {
+    if (node != NULL && node->fd != NULL && !S_ISDIR(node->type)) {
         node_fd_use_locked(node->fd, fd_out);
         node->refs++;
     } else {

@@ -174,6 +174,23 @@ static void link_on_its_way_keeps_the_file_known(void **state)
     assert_ptr_equal(tree_lookup(&tree, tree.root, "b"), node);
 }
 
+/* A directory that went elsewhere past the table, and another that got its name and is removed. */
+static void removal_of_another_directory_of_that_name_forgets_nothing(void **state)
+{
+    g_auto(Tree) tree = {0};
+    Node *node;
+
+    (void)state;
+    tree_init(&tree, 8);
+    tree_make_dir(&tree, "d");
+    node = tree_lookup(&tree, tree.root, "d");
+    tree_assert_opens(&tree, node);
+    assert_int_equal(renameat(tree.fd, "d", tree.fd, "elsewhere"), 0);
+    tree_make_dir(&tree, "d");
+    assert_int_equal(tree_unlink(&tree, tree.root, "d", AT_REMOVEDIR), 0);
+    assert_ptr_equal(tree_lookup(&tree, tree.root, "elsewhere"), node);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -185,6 +202,7 @@ int main(void)
         cmocka_unit_test(missing_permission_is_told),
         cmocka_unit_test(link_made_during_the_removal_keeps_the_file_known),
         cmocka_unit_test(link_on_its_way_keeps_the_file_known),
+        cmocka_unit_test(removal_of_another_directory_of_that_name_forgets_nothing),
     };
 
     return cmocka_run_group_tests_name("node-open", tests, NULL, NULL);
