@@ -427,9 +427,36 @@ static void deed_devices(gconstpointer data G_GNUC_UNUSED, GString *said)
 
 /* --- programs that are replaced while they run ------------------------------------------------ */
 
-static void deed_busy_program(gconstpointer data G_GNUC_UNUSED, GString *said)
+/* Returns when the program runs; -1 and errno where it cannot. Not vfork(2), which a sanitizer
+ * makes a fork(2) of. */
+static pid_t start_sleep(void)
 {
     char *const argv[] = {(char *)(guintptr) "sleep", (char *)(guintptr) "100", NULL};
+    int ends[2], error = 0;
+    ssize_t told;
+    pid_t pid;
+
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return -1;
+    pid = fork();
+    if (pid == 0) {
+        execv("./sleep", argv);
+        error = errno;
+        told = write(ends[1], &error, sizeof error);
+        _exit(told < 0);
+    }
+    close(ends[1]);
+    told = read(ends[0], &error, sizeof error); /* nothing, where exec closed the other end */
+    close(ends[0]);
+    if (told == 0)
+        return pid;
+    waitpid(pid, NULL, 0);
+    errno = error;
+    return -1;
+}
+
+static void deed_busy_program(gconstpointer data G_GNUC_UNUSED, GString *said)
+{
     g_autofree char *program = NULL;
     gsize size = 0;
     int status, fd;
@@ -442,19 +469,12 @@ static void deed_busy_program(gconstpointer data G_GNUC_UNUSED, GString *said)
         close(fd);
     }
     fd = open("sleep", O_WRONLY | O_CLOEXEC);
-    pid = vfork();
-    if (pid == 0) {
-        execv("./sleep", argv);
-        _exit(errno);
-    }
-    waitpid(pid, &status, 0);
-    errno = WEXITSTATUS(status);
-    twin_say(said, "run while it is written", -1);
+    twin_say(said, "run while it is written", start_sleep());
     close(fd);
-    pid = vfork(); /* returns when the other runs */
-    if (pid == 0) {
-        execv("./sleep", argv);
-        _exit(errno);
+    pid = start_sleep();
+    if (pid < 0) {
+        twin_say(said, "run", pid);
+        return;
     }
     twin_say(said, "write while it runs", open("sleep", O_WRONLY | O_CLOEXEC));
     twin_say(said, "truncate", truncate("sleep", 0));
