@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "registration-sweep.h"
 #include "registration-text.h"
 #include "json-text.h"
 #include "util.h"
@@ -137,7 +138,8 @@ Registration *registration_parse(const char *text, gsize size_bytes, const char 
     }
     registration->name = g_strdup(name);
     registration->root = (ProcessId){.pid = (pid_t)pid, .start_time = (guint64)start};
-    *here_out = (guint64)pid_ns == host->pid_ns && strcmp(boot_id, host->boot_id) == 0;
+    registration->this_boot = strcmp(boot_id, host->boot_id) == 0;
+    *here_out = registration->this_boot && (guint64)pid_ns == host->pid_ns;
     return g_steal_pointer(&registration);
 }
 
@@ -321,6 +323,7 @@ RegistrationFile *registration_file_create(int sessions_dir_fd, const char *name
     fd = write_file(dir_fd, file_name, &registration, host, error);
     if (fd < 0)
         return NULL;
+    registration_sweep(dir_fd, host, processes);
     file = g_new0(RegistrationFile, 1);
     file->dir_fd = fd_steal(&dir_fd);
     file->fd = fd_steal(&fd);

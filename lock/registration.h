@@ -13,6 +13,7 @@ typedef struct Registration {
     uid_t
         owner; /* of the file: believed only about that user's processes, unless it is root or us */
     gboolean held; /* made by `leasefs run`, which holds the file's flock for its life */
+    gboolean this_boot;
 } Registration;
 
 /* [A-Za-z0-9._@:-], 1 to 64 characters, not ending in `.digits.digits`. FALSE and an error that
@@ -24,7 +25,8 @@ typedef struct RegistrationFile RegistrationFile;
 
 /* Writes NAME.json whole (temporary file, flock, rename) below sessions_dir_fd (borrowed), for
  * `root`. With `hold` the flock stays taken until registration_file_free, and the file is
- * removed then; otherwise the file stays and counts as long as `root` lives.
+ * removed then; otherwise the file stays and counts as long as `root` lives. Old files of
+ * processes that have ended are swept away.
  * G_IO_ERROR_EXISTS where a live registration has the name; the message names its pid. */
 RegistrationFile *registration_file_create(int sessions_dir_fd, const char *name,
                                            const ProcessId *root, const HostIdentity *host,

@@ -3,6 +3,7 @@
  * Names, registration files and the registry, in a directory of their own and over fake processes.
  */
 #include "fake-processes.h"
+#include "registration-sweep.h"
 #include "registration-text.h"
 #include "util.h"
 #include <fcntl.h>
@@ -277,6 +278,101 @@ static void leftover_of_a_killed_command_is_in_nobodys_way(void **state)
     assert_non_null(find(world, AGENT));
 }
 
+/* --- what is swept away ------------------------------------------------------------------------
+ */
+
+/* As a command of `host` left it, `age_s` seconds ago. */
+static void put_registration(World *world, const char *name, const ProcessId *root,
+                             const HostIdentity *host, gboolean held, time_t age_s)
+{
+    g_autofree char *owned = g_strdup(name);
+    const Registration registration = {.name = owned, .root = *root, .held = held};
+    g_autofree char *text = registration_format(&registration, host);
+    g_autofree char *file_name = g_strconcat(name, ".json", NULL);
+    const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
+                                      {.tv_sec = 1000000000 - age_s, .tv_nsec = 0}};
+
+    put_file(world, file_name, text, -1);
+    assert_int_equal(utimensat(world->dir_fd, file_name, times, 0), 0);
+}
+
+static void put_ended(World *world, guint count)
+{
+    for (guint i = 0; i < count; i++) {
+        const ProcessId gone = {.pid = (pid_t)(10000 + i), .start_time = 1};
+        g_autofree char *name = g_strdup_printf("ended%u", i);
+
+        put_registration(world, name, &gone, &world->host, i % 2 == 0, (time_t)i);
+    }
+}
+
+static void oldest_registrations_of_the_dead_are_swept_away(void **state)
+{
+    World *world = *state;
+    g_autofree char *last = g_strdup_printf("ended%u.json", REGISTRATION_SWEEP_KEEP - 1);
+    g_autofree char *over = g_strdup_printf("ended%u.json", REGISTRATION_SWEEP_KEEP);
+    g_autofree char *oldest = g_strdup_printf("ended%u.json", REGISTRATION_SWEEP_KEEP + 9);
+
+    put_ended(world, REGISTRATION_SWEEP_KEEP + 10);
+    registration_file_free(enter(world, "agent", AGENT, FALSE, NULL));
+    assert_true(exists(world, "agent.json"));
+    assert_true(exists(world, "ended0.json"));
+    assert_true(exists(world, last));
+    assert_false(exists(world, over));
+    assert_false(exists(world, oldest));
+}
+
+/* All of these are older than those that are swept away. */
+static void registrations_that_may_be_alive_are_never_swept_away(void **state)
+{
+    World *world = *state;
+    const ProcessId alive = fake_processes_id(world->fake, AGENT);
+    const ProcessId gone = {.pid = 9999, .start_time = 1};
+    HostIdentity elsewhere = world->host;
+    g_autoptr(RegistrationFile) held = NULL;
+    const struct timespec old[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+
+    elsewhere.pid_ns = 2;
+    fake_processes_add(world->fake, 300, 1, "killed");
+    held = enter(world, "held", 300, TRUE, NULL);
+    assert_non_null(held);
+    assert_int_equal(utimensat(world->dir_fd, "held.json", old, 0), 0);
+    fake_processes_kill(world->fake, 300, TRUE);
+    put_registration(world, "alive", &alive, &world->host, FALSE, 100000);
+    put_registration(world, "container", &gone, &elsewhere, FALSE, 100000);
+    put_file(world, "garbage.json", "{", -1);
+    put_file(world, "README", "not a registration", -1);
+    assert_int_equal(symlinkat("elsewhere", world->dir_fd, "link.json"), 0);
+
+    put_ended(world, REGISTRATION_SWEEP_KEEP + 10);
+    registration_file_free(enter(world, "agent", OTHER, FALSE, NULL));
+    assert_true(exists(world, "held.json"));
+    assert_true(exists(world, "alive.json"));
+    assert_true(exists(world, "container.json"));
+    assert_true(exists(world, "garbage.json"));
+    assert_true(exists(world, "README"));
+    assert_true(exists(world, "link.json"));
+    assert_false(exists(world, "ended265.json"));
+}
+
+static void registrations_of_other_boots_and_killed_runs_are_swept_away(void **state)
+{
+    World *world = *state;
+    const ProcessId alive = fake_processes_id(world->fake, AGENT);
+    HostIdentity elsewhere = world->host;
+    HostIdentity earlier = world->host;
+
+    elsewhere.pid_ns = 2;
+    earlier.boot_id[0] = '9';
+    put_registration(world, "killed", &alive, &elsewhere, TRUE, 100000);
+    put_registration(world, "earlier", &alive, &earlier, FALSE, 100000);
+    put_ended(world, REGISTRATION_SWEEP_KEEP);
+    registration_file_free(enter(world, "agent", OTHER, FALSE, NULL));
+    assert_false(exists(world, "killed.json"));
+    assert_false(exists(world, "earlier.json"));
+    assert_true(exists(world, "ended255.json"));
+}
+
 /* --- the registry ------------------------------------------------------------------------------
  */
 
@@ -443,6 +539,9 @@ int main(void)
         CASE(garbage_under_a_name_is_replaced),
         CASE(link_under_a_name_is_neither_followed_nor_replaced),
         CASE(file_that_replaced_ours_is_left_alone),
+        CASE(oldest_registrations_of_the_dead_are_swept_away),
+        CASE(registrations_that_may_be_alive_are_never_swept_away),
+        CASE(registrations_of_other_boots_and_killed_runs_are_swept_away),
         CASE(leftover_of_a_killed_command_is_in_nobodys_way),
         CASE(registry_follows_its_directory),
         CASE(registry_finds_only_this_very_process),
