@@ -139,13 +139,18 @@ static int fail_busy(const LeasefsMount *mount, pid_t daemon)
     g_autofree char *quoted = print_quote_path(mount->mountpoint);
     g_autofree char *list = NULL;
 
+    if (users->len == 0)
+        g_ptr_array_add(users,
+                        g_strdup(geteuid() == 0 ? "a process that has just ended, or by the kernel "
+                                                  "(a loop device, a swap file)"
+                                                : "processes that this user cannot see"));
     g_ptr_array_add(users, NULL);
     list = g_strjoinv(", ", (char **)users->pdata);
     print_failure(
         usage.command,
         "%s is in use by %s; end them or leave the directory, or detach it: leasefs umount "
         "--lazy %s",
-        mount->mountpoint, list[0] != '\0' ? list : "processes that this user cannot see", quoted);
+        mount->mountpoint, list, quoted);
     return EXIT_FAILED;
 }
 
