@@ -112,6 +112,8 @@ static int admit_passive(Guard *guard, Change *change, FileState *file)
 
 static int admit(Guard *guard, Change *change, FileState *file)
 {
+    if (!change->session && !guard->unknown_allowed)
+        return refuse(guard, NULL);
     switch (change->path_class) {
     case PATH_SHARED:
         count(&guard->shared);
@@ -122,8 +124,7 @@ static int admit(Guard *guard, Change *change, FileState *file)
         break;
     }
     if (!change->session)
-        return guard->unknown_allowed && keeper_permits(guard->keeper, NULL) ? 0
-                                                                             : refuse(guard, NULL);
+        return keeper_permits(guard->keeper, NULL) ? 0 : refuse(guard, NULL);
     change->slot = keeper_begin(guard->keeper, change->session);
     if (!change->slot)
         return refuse(guard, change->session);
@@ -219,8 +220,10 @@ static int begin_store(Guard *guard, Handle *handle, Change *change)
     StoreOwner owner;
     int r;
 
-    if (change->path_class == PATH_SHARED)
-        return admit(guard, change, handle->file);
+    if (change->path_class == PATH_SHARED) {
+        count(&guard->shared);
+        return 0;
+    }
     owner = file_state_judge_store(handle->file, &change->session);
     r = owner == STORE_OWNER_ONE ? admit(guard, change, handle->file)
                                  : refuse(guard, change->session);
@@ -334,12 +337,14 @@ static gboolean permits(Guard *guard, CallerKind kind, Session *session, PathCla
 {
     FileState *file = node ? file_state_peek(node) : NULL;
 
-    if (path_class == PATH_SHARED)
-        return TRUE;
     if (kind == CALLER_KERNEL) /* opens for others, which are judged when they write */
         return TRUE;
+    if (kind == CALLER_UNKNOWN && !guard->unknown_allowed)
+        return FALSE;
+    if (path_class == PATH_SHARED)
+        return TRUE;
     if (kind == CALLER_UNKNOWN)
-        return guard->unknown_allowed && keeper_permits(guard->keeper, NULL);
+        return keeper_permits(guard->keeper, NULL);
     if (keeper_permits(guard->keeper, session))
         return TRUE;
     return path_class == PATH_PASSIVE && file && file_state_is_creator(file, session);

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Callers that the daemon cannot identify: it runs in a pid namespace of its own, and they, with all
+# of this script, outside of that.
+# shellcheck source=tests/mount/clients-lib.sh
+. "$(dirname "$0")/clients-lib.sh"
+
+mkdir -p "$workspace/.git" "$workspace/build"
+echo one >"$workspace/file"
+echo one >"$workspace/build/file"
+
+mount_apart() {
+    local i
+    unshare --pid --fork "$LEASEFS" mount -f -o "$1" "$workspace" >"$scratch/daemon.log" 2>&1 &
+    for ((i = 0; i < 200; i++)); do
+        mountpoint -q "$workspace" && return 0
+        sleep 0.05
+    done
+    echo 'Bail out! cannot mount'
+    exit 1
+}
+stranger() {
+    output=$(cd "$workspace" && eval "$1" 2>&1)
+}
+is_refused_to_stranger() { ! stranger "$1" && grep -qi 'read-only' <<<"$output"; }
+holds() { # FILE TEXT
+    output=$(cat "$workspace/$1")
+    [ "$output" = "$2" ]
+}
+
+mount_apart 'unknown=deny,shared=build'
+check 'a stranger reads' stranger 'cat file'
+check 'it does not write' is_refused_to_stranger 'echo two >file'
+check 'nor make what is passive' is_refused_to_stranger 'echo two >.git/index.lock'
+check 'nor change what is shared' is_refused_to_stranger 'echo two >build/file'
+check 'nor make anything there' is_refused_to_stranger 'mkdir build/directory'
+check 'which is as it was' holds build/file one
+finish
