@@ -11,7 +11,7 @@ struct FileState {
     Mutex lock;
     guint64 change;
     guint64 other_change;
-    Session *changed_by; /* of `change`; NULL: nobody known */
+    Session *changed_by; /* of `change`; NULL: nobody, or not identified */
     Session *written_by; /* last change of any kind */
     gint64 written_ms;
     guint64 written_epoch;
@@ -72,7 +72,7 @@ static gboolean changed_since_locked(FileState *file, Session *session, guint64 
 {
     guint64 last = file->change;
 
-    if (session && file->changed_by == session)
+    if (file->changed_by == session)
         last = file->other_change;
     return last > seen;
 }
@@ -94,7 +94,7 @@ guint64 file_state_note_change(FileState *file, Session *session, gint64 wall_ms
     file->written_epoch = epoch;
     if (!of_data)
         return file->change;
-    if (!session || file->changed_by != session) {
+    if (file->changed_by != session) {
         file->other_change = file->change;
         session_replace(&file->changed_by, session);
     }

@@ -28,13 +28,14 @@ FileState *file_state_peek(Node *node);
  * "The last change by another session" has to be known for any writer, with a bounded memory. Two
  * numbers do it: `change` with the session that made it, and `other_change`, the last one made by
  * any other session than that. For the session that changed the file last, the answer is
- * `other_change`; for everybody else it is `change`.
+ * `other_change`; for everybody else it is `change`. All that cannot be identified (and may write
+ * with unknown=allow) count as one writer: told apart, none could write to what it truncated.
  */
 
 /* The number of the last change: what a handle that is opened now has seen. */
 guint64 file_state_change_number(FileState *file);
-/* Whether another session than this one changed the file after the handle last saw it. `session`
- * NULL: a writer that cannot be identified. */
+/* Whether another writer than this one changed the file after the handle last saw it. `session`
+ * NULL: one that cannot be identified. */
 gboolean file_state_changed_since(FileState *file, Session *session, guint64 seen);
 /* Notes a change, of data or size (then it counts for fencing, and the new number is returned) or
  * of anything else (then the number stays). */

@@ -36,4 +36,14 @@ check 'nor make what is passive' is_refused_to_stranger 'echo two >.git/index.lo
 check 'nor change what is shared' is_refused_to_stranger 'echo two >build/file'
 check 'nor make anything there' is_refused_to_stranger 'mkdir build/directory'
 check 'which is as it was' holds build/file one
+fusermount3 -u "$workspace"
+wait
+
+mount_apart 'unknown=allow,shared=build'
+check 'allowed, it truncates and writes' stranger 'echo two >file'
+check 'what it wrote is there' holds file two
+check 'it writes on through one handle' stranger 'exec 5>file; echo 1 >&5; truncate -s 0 file; echo 2 >&5'
+check 'it writes anew over what it made' stranger 'cp file copy && cp build/file copy'
+check 'it changes what is shared' stranger 'echo two >build/file'
+
 finish
