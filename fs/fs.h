@@ -42,6 +42,7 @@ typedef struct Fs {
     gboolean masks;         /* the kernel leaves the umask to the daemon */
     uid_t uid;
     gid_t gid;
+    guint64 pid_ns; /* in which the daemon's pid counts */
 
     _Atomic gboolean cache_long; /* nobody is known to reach past the mount */
     _Atomic gboolean unmount_asked;

@@ -90,6 +90,7 @@ static void add_mount(JsonBuilder *builder, Fs *fs)
     add_string(builder, "mountpoint", fs->mountpoint);
     add_bool(builder, "in_place", fs->in_place);
     add_int(builder, "daemon_pid", getpid());
+    add_int(builder, "daemon_pid_ns", (gint64)fs->pid_ns);
     add_int(builder, "daemon_uid", fs->uid);
     add_string(builder, "mode", fs->options->mode == GUARD_OBSERVE ? "observe" : "enforce");
     add_string(builder, "cache", cache_name(fs));

@@ -182,6 +182,7 @@ static gboolean set_up_sessions(Mounting *mounting, const MountOptions *options,
 
     if (!host_identity_init(&mounting->host, error))
         return FALSE;
+    mounting->fs.pid_ns = mounting->host.pid_ns;
     mounting->processes = process_table_new_proc(error);
     if (!mounting->processes)
         return FALSE;

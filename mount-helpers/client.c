@@ -154,6 +154,14 @@ int client_control(const Client *client, const char *format, ...)
     return errno;
 }
 
+/* The inode of /proc/self/ns/pid, 0 where it cannot be told. */
+static gint64 own_pid_ns(void)
+{
+    struct stat st;
+
+    return stat("/proc/self/ns/pid", &st) == 0 ? (gint64)st.st_ino : 0;
+}
+
 MountStatus *client_status(const Client *client, char **text_out, GError **error)
 {
     g_autofree char *text = NULL;
@@ -184,6 +192,9 @@ MountStatus *client_status(const Client *client, char **text_out, GError **error
                     client->mountpoint, reason->message);
         return NULL;
     }
+    /* In another pid namespace the daemon's pid is some other process's. */
+    if (status->daemon_pid_ns != own_pid_ns())
+        status->daemon_pid = 0;
     if (text_out != NULL)
         *text_out = g_steal_pointer(&text);
     return status;

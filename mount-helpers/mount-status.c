@@ -81,6 +81,7 @@ static void read_mount(JsonObject *object, MountStatus *status)
     status->mountpoint = json_text_get_string(object, "mountpoint");
     status->in_place = get_boolean(object, "in_place");
     status->daemon_pid = get_integer(object, "daemon_pid", 0);
+    status->daemon_pid_ns = get_integer(object, "daemon_pid_ns", 0);
     status->daemon_uid = get_integer(object, "daemon_uid", -1);
     status->observe = g_strcmp0(json_text_get_string(object, "mode"), "observe") == 0;
     status->degraded = json_text_get_string(object, "degraded");

@@ -22,9 +22,10 @@ typedef struct MountStatus {
     const char *workspace;
     const char *mountpoint;
     gboolean in_place;
-    gint64 daemon_pid; /* 0 where unknown */
-    gint64 daemon_uid; /* -1 where unknown */
-    gboolean observe;  /* mode=observe: nothing is refused */
+    gint64 daemon_pid;    /* 0 where unknown */
+    gint64 daemon_pid_ns; /* the same */
+    gint64 daemon_uid;    /* -1 where unknown */
+    gboolean observe;     /* mode=observe: nothing is refused */
 
     const char *state;  /* as user.leasefs.state */
     const char *holder; /* NULL while free */

@@ -36,7 +36,10 @@ check 'nor make what is passive' is_refused_to_stranger 'echo two >.git/index.lo
 check 'nor change what is shared' is_refused_to_stranger 'echo two >build/file'
 check 'nor make anything there' is_refused_to_stranger 'mkdir build/directory'
 check 'which is as it was' holds build/file one
-fusermount3 -u "$workspace"
+# Its pid is that of another process here, which must not be waited for, let alone be ended.
+check 'the daemon is not named by a pid of another namespace' stranger '! "$LEASEFS" status | grep "daemon pid"'
+check 'the mount is ended from outside' stranger 'cd / && "$LEASEFS" umount "$workspace"'
+check 'with nothing to say' test -z "$output"
 wait
 
 mount_apart 'unknown=allow,shared=build'
