@@ -219,7 +219,8 @@ static BypassProcess *check_process(const Target *target, ProcessTable *processe
     BypassProcess *process;
     ProcessInfo info;
 
-    if (processes->ops->read(processes, pid, &info) < 0 || info.dead)
+    /* Kernel threads stay in the first mount namespace, and open nothing by a path. */
+    if (processes->ops->read(processes, pid, &info) < 0 || info.dead || info.kernel)
         return NULL;
     how = find_how(target, pid);
     /* Else it may be what a later process of that pid holds. */

@@ -217,6 +217,44 @@ static void other_mount_namespace_is_found(void **state)
     assert_string_equal(how, "other mount namespace");
 }
 
+/* In a mount namespace of its own: how many kernel threads the scan names. */
+static void count_kernel_threads(const Place *place)
+{
+    g_autoptr(GPtrArray) found = NULL;
+    ProcessInfo info;
+    int n = 0;
+
+    if (unshare(CLONE_NEWNS) != 0)
+        _exit(255);
+    found = scan(place, 0);
+    for (guint i = 0; i < found->len; i++) {
+        const BypassProcess *process = found->pdata[i];
+
+        if (place->processes->ops->read(place->processes, process->id.pid, &info) == 0 &&
+            info.kernel)
+            n++;
+    }
+    _exit(MIN(n, 254));
+}
+
+static void kernel_threads_are_not_found(void **state)
+{
+    int status = 0;
+    pid_t pid;
+
+    if (geteuid() != 0) {
+        print_message("not as root: no mount namespace of its own can be made\n");
+        skip();
+    }
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        count_kernel_threads(*state);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void process_elsewhere_is_not_found(void **state)
 {
     g_autofree char *away = scan_for(*state, stay_away);
@@ -371,6 +409,7 @@ int main(void)
         cmocka_unit_test(removed_file_that_is_open_is_found),
         cmocka_unit_test(mapping_without_a_descriptor_is_found),
         cmocka_unit_test(other_mount_namespace_is_found),
+        cmocka_unit_test(kernel_threads_are_not_found),
         cmocka_unit_test(process_elsewhere_is_not_found),
         cmocka_unit_test(found_process_is_identified),
         cmocka_unit_test(excepted_process_is_left_out),
