@@ -14,11 +14,10 @@
 static const Usage usage = {
     .command = "acquire",
     .operands = "[PATH]",
-    .summary =
-        "Takes the lease of the mount that PATH (default: the working directory) lies in, "
-        "for the\ncaller's session, ahead of writing. With --session, first makes the "
-        "process PID and what\nit starts a session of that name: PID must be of the caller's "
-        "own session, which must not\nbe a registered one.",
+    .summary = "Takes the lease of the mount that PATH (default: the working directory) lies in,\n"
+               "for the caller's session, ahead of writing. With --session, first makes the\n"
+               "process PID and what it starts a session of that name: PID must be of the\n"
+               "caller's own session, which must not be a registered one.",
     .notes = "DUR is 500ms, 30s, 5m, 12h, or seconds.\n\n"
              "EXIT STATUS\n"
              "  0   the session has the lease\n"

@@ -17,8 +17,8 @@
 static const Usage refresh_usage = {
     .command = "refresh",
     .operands = "[PATH]",
-    .summary = "Renews the lease of the mount that PATH (default: the working directory) lies in, "
-               "for the\nsession that holds it. Changes renew it by themselves.",
+    .summary = "Renews the lease of the mount that PATH (default: the working directory) lies\n"
+               "in, for the session that holds it. Changes renew it by themselves.",
     .notes = "EXIT STATUS\n"
              "  0   done\n"
              "  1   failed: nobody holds it, or PATH is in no leasefs mount\n"
@@ -30,8 +30,8 @@ static const Usage refresh_usage = {
 static const Usage release_usage = {
     .command = "release",
     .operands = "[PATH]",
-    .summary = "Gives back the lease of the mount that PATH (default: the working directory) lies "
-               "in, for\nthe session that holds it.",
+    .summary = "Gives back the lease of the mount that PATH (default: the working directory)\n"
+               "lies in, for the session that holds it.",
     .notes = "EXIT STATUS\n"
              "  0   done, or it was free\n"
              "  1   failed: PATH is in no leasefs mount, or changes are still on their way\n"

@@ -23,8 +23,8 @@
 static const Usage usage = {
     .command = "mount",
     .operands = "WORKSPACE [MOUNTPOINT]",
-    .summary = "Protects the directory WORKSPACE: one session at a time writes in it. Mounts in "
-               "place, or\nat MOUNTPOINT. Returns when the mount answers.",
+    .summary = "Protects the directory WORKSPACE: one session at a time writes in it. Mounts in\n"
+               "place, or at MOUNTPOINT. Returns when the mount answers.",
     .notes = "Options of -o, separated by commas:\n"
              "  ttl=DUR                 how long a lease stays fresh (5m): 500ms, 30s, 5m, 12h\n"
              "  mode=enforce|observe    observe refuses nothing and logs what it would refuse\n"

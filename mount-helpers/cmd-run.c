@@ -22,9 +22,9 @@
 static const Usage usage = {
     .command = "run",
     .operands = "-- COMMAND [ARGUMENT]...",
-    .summary = "Runs COMMAND as a session of its own: with everything that it starts it counts as "
-               "one\nwriter. The session and its lease end with COMMAND. Inside a registered "
-               "session COMMAND\njust runs there.",
+    .summary = "Runs COMMAND as a session of its own: with everything that it starts it counts\n"
+               "as one writer. The session and its lease end with COMMAND. Inside a registered\n"
+               "session COMMAND just runs there.",
     .notes = "COMMAND gets GIT_OPTIONAL_LOCKS=0 and LEASEFS_SESSION=NAME in its environment.\n"
              "DUR is 500ms, 30s, 5m, 12h, or seconds.\n\n"
              "EXIT STATUS\n"
@@ -313,7 +313,7 @@ int cmd_run(int argc, char **argv)
         {"ttl", 0, 0, G_OPTION_ARG_FILENAME, &ttl, "With --wait: how long the lease stays fresh",
          "DUR"},
         {"state-dir", 0, 0, G_OPTION_ARG_FILENAME, &state_dir,
-         "Where registrations are kept (default: as the mounts of this user)", "DIR"},
+         "Where registrations are kept, if not as usual", "DIR"},
         G_OPTION_ENTRY_NULL,
     };
 

@@ -10,8 +10,8 @@
 static const Usage usage = {
     .command = "status",
     .operands = "[PATH]",
-    .summary = "Tells who holds the lease of the mount that PATH (default: the working directory) "
-               "lies in,\nfor how long, and whether the caller may write.",
+    .summary = "Tells who holds the lease of the mount that PATH (default: the working\n"
+               "directory) lies in, for how long, and whether the caller may write.",
     .notes = "EXIT STATUS\n"
              "  0  done, whoever holds the lease\n"
              "  1  failed: PATH is in no leasefs mount, or the mount does not answer\n"

@@ -25,8 +25,8 @@
 static const Usage usage = {
     .command = "umount",
     .operands = "MOUNTPOINT",
-    .summary = "Ends a leasefs mount: flushes, releases the lease, and waits for the daemon to "
-               "end. Also\nremoves what a killed daemon left behind.",
+    .summary = "Ends a leasefs mount: flushes, releases the lease, and waits for the daemon to\n"
+               "end. Also removes what a killed daemon left behind.",
     .notes = "EXIT STATUS\n"
              "  0  done\n"
              "  1  failed: no leasefs mount, in use, or not this user's\n"

@@ -12,8 +12,8 @@
 static const Usage usage = {
     .command = "whoami",
     .operands = "[PATH]",
-    .summary = "Tells which session the caller belongs to, as the mount that PATH (default: the "
-               "working\ndirectory) lies in sees it; outside of any, by the rules applied here.",
+    .summary = "Tells which session the caller belongs to, as the mount that PATH (default: the\n"
+               "working directory) lies in sees it; outside of any, by the rules applied here.",
     .notes = "EXIT STATUS\n"
              "  0  done\n"
              "  1  failed, or the caller cannot be identified\n"

@@ -34,7 +34,7 @@ static void print_help(void)
           stdout);
     for (gsize i = 0; i < G_N_ELEMENTS(commands); i++) {
         if (commands[i].synopsis != NULL)
-            printf("  %-8s %-24s %s\n", commands[i].name, commands[i].synopsis,
+            printf("  %-8s %-22s %s\n", commands[i].name, commands[i].synopsis,
                    commands[i].summary);
     }
     fputs("\n`leasefs COMMAND --help` tells more.\n\n"

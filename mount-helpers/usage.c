@@ -145,13 +145,17 @@ static int print_usage(const Usage *usage, GOptionContext *context)
 {
     g_autofree char *program = g_strconcat("leasefs ", usage->command, NULL);
     g_autofree char *notes = g_strchomp(g_strdup(usage->notes));
-    g_autofree char *help = NULL;
+    g_autofree char *text = NULL;
+    g_autoptr(GString) help = NULL;
 
     g_set_prgname(program);
     g_option_context_set_summary(context, usage->summary);
     g_option_context_set_description(context, notes);
-    help = g_option_context_get_help(context, TRUE, NULL);
-    fputs(help, stdout);
+    text = g_option_context_get_help(context, TRUE, NULL);
+    help = g_string_new(text);
+    /* An optional value is only taken with its `=`, which GOption shows as if it always were. */
+    g_string_replace(help, "=[DUR]", "[=DUR]", 0);
+    fputs(help->str, stdout);
     g_set_prgname("leasefs");
     return EXIT_DONE;
 }

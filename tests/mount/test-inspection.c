@@ -260,6 +260,20 @@ static void path_outside_a_mount_is_named(void **state)
     }
 }
 
+/* Whether no line is longer than 80 characters; else prints the first that is. */
+static gboolean fits_a_terminal(const char *text)
+{
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+
+    for (guint i = 0; lines[i] != NULL; i++) {
+        if (g_utf8_strlen(lines[i], -1) > 80) {
+            print_message("too long: %s\n", lines[i]);
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
 static void unknown_commands_and_arguments_are_wrong_usage(void **state)
 {
     static const char *const commands[] = {"mount",  "umount",  "run",     "status",
@@ -277,7 +291,11 @@ static void unknown_commands_and_arguments_are_wrong_usage(void **state)
         assert_true(scene_is_one_line(wrong, "nonsense"));
         assert_int_equal(scene_command(stage->scene, &help, commands[i], "--help", NULL), 0);
         assert_non_null(strstr(help, "EXIT STATUS"));
+        assert_true(fits_a_terminal(help));
     }
+    g_clear_pointer(&output, g_free);
+    assert_int_equal(scene_command(stage->scene, &output, "--help", NULL), 0);
+    assert_true(fits_a_terminal(output));
 }
 
 static void lease_of_another_is_exit_status_75(void **state)
