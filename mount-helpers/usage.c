@@ -167,6 +167,11 @@ static int check_operands(const Usage *usage, GPtrArray *operands)
     if (operands->len > usage->max_operands)
         return usage_error(usage, "one argument too many: %s",
                            (const char *)operands->pdata[usage->max_operands]);
+    /* Of a variable that is not set: as a path it would be the working directory. */
+    for (guint i = 0; i < operands->len && i < usage->max_operands; i++) {
+        if (*(const char *)operands->pdata[i] == '\0' && !(usage->options_come_first && i > 0))
+            return usage_error(usage, "an argument is empty, which names nothing");
+    }
     return EXIT_DONE;
 }
 

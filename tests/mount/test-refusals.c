@@ -296,13 +296,10 @@ static void umount_of_what_is_no_mount_of_ours_is_refused(void **state)
 static void bad_durations_and_names_are_wrong_usage(void **state)
 {
     static const char *const wrong[][4] = {
-        {"acquire", "--ttl", "soon", "soon"},
-        {"acquire", "--ttl", "0", "ttl"},
-        {"acquire", "--wait=never", NULL, "never"},
-        {"acquire", "--session", "a b", "a b"},
-        {"acquire", "--session", "", "session"},
-        {"run", "--name", "work.1.2", "work.1.2"},
-        {"run", "--name", "a/b", "a/b"},
+        {"acquire", "--ttl", "soon", "soon"},       {"acquire", "--ttl", "0", "ttl"},
+        {"acquire", "--wait=never", NULL, "never"}, {"acquire", "--wait", "30s", "--wait=30s"},
+        {"acquire", "--session", "a b", "a b"},     {"acquire", "--session", "", "session"},
+        {"run", "--name", "work.1.2", "work.1.2"},  {"run", "--name", "a/b", "a/b"},
         {"run", "--wait=5x", "true", "5x"},
     };
     Scene *scene = *state;
@@ -324,6 +321,21 @@ static void bad_durations_and_names_are_wrong_usage(void **state)
     assert_int_equal(chdir(back), 0);
     g_free(back);
     assert_true(scene_wait_for(scene, "state", "free"));
+}
+
+/* As a path, what a script has in a variable that is not set is the working directory. */
+static void empty_arguments_are_wrong_usage(void **state)
+{
+    static const char *const commands[] = {"mount", "umount", "status", "acquire", "run"};
+    Scene *scene = *state;
+
+    for (guint i = 0; i < G_N_ELEMENTS(commands); i++) {
+        g_autofree char *output = NULL;
+
+        assert_int_equal(scene_command(scene, &output, commands[i], "", NULL), 2);
+        assert_true(scene_is_one_line(output, "empty"));
+    }
+    expect_nothing_left(scene);
 }
 
 /* Else its daemon would hold the workspace for as long as that namespace lives. */
@@ -461,6 +473,7 @@ int main(void)
         CASE(workspace_in_the_mount_of_another_is_refused),
         CASE(umount_of_what_is_no_mount_of_ours_is_refused),
         CASE(bad_durations_and_names_are_wrong_usage),
+        CASE(empty_arguments_are_wrong_usage),
         CASE(umount_ends_what_another_namespace_still_has),
         CASE(umount_of_a_busy_mount_says_who),
         CASE(lazy_unmount_under_many_open_files_ends_the_daemon_well),
