@@ -80,6 +80,11 @@ static guint normalise_long(const GOptionEntry *entries, char **argv, GPtrArray 
         return 1;
     }
     if (value_is_optional(entry)) {
+        if (argv[1] != NULL && duration_parse_ms(argv[1], NULL) > 0) {
+            *error_out = g_strdup_printf("--%s takes its value with a `=`: --%s=%s",
+                                         entry->long_name, entry->long_name, argv[1]);
+            return 0;
+        }
         g_ptr_array_add(words, g_strconcat(argv[0], "=", NULL));
         return 1;
     }

@@ -300,7 +300,7 @@ static void bad_durations_and_names_are_wrong_usage(void **state)
         {"acquire", "--wait=never", NULL, "never"}, {"acquire", "--wait", "30s", "--wait=30s"},
         {"acquire", "--session", "a b", "a b"},     {"acquire", "--session", "", "session"},
         {"run", "--name", "work.1.2", "work.1.2"},  {"run", "--name", "a/b", "a/b"},
-        {"run", "--wait=5x", "true", "5x"},
+        {"run", "--wait=5x", "true", "5x"},         {"run", "--wait", "5m", "--wait=5m"},
     };
     Scene *scene = *state;
     char *back = g_get_current_dir();
