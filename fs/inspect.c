@@ -47,12 +47,13 @@ static void add_bool(JsonBuilder *builder, const char *name, gboolean value)
 }
 
 /* The sentence for whoever is refused: who, for how long, and what to do. */
-static char *describe_reason(const KeeperView *view)
+static char *describe_reason(Fs *fs, const KeeperView *view, Session *session)
 {
     g_autofree char *left = duration_format(MAX(view->remaining_ms, 0));
     g_autofree char *who = NULL;
 
-    if (!view->holder)
+    /* Waiting is no use to it, whoever holds the lease. */
+    if (!view->holder || (!session && !fs->options->unknown_allowed))
         return g_strdup("this process cannot be identified; work read-only");
     if (view->holder_pid > 0 && view->holder_comm && view->holder_comm[0])
         who = g_strdup_printf("%s (pid %d, %s)", view->holder, (int)view->holder_pid,
@@ -238,7 +239,7 @@ static void add_counters(JsonBuilder *builder, Fs *fs)
 static char *build_status(Fs *fs, const KeeperView *view, Session *session, gboolean writable)
 {
     g_autoptr(JsonBuilder) builder = json_builder_new();
-    g_autofree char *reason = describe_reason(view);
+    g_autofree char *reason = describe_reason(fs, view, session);
 
     json_builder_begin_object(builder);
     add_mount(builder, fs);
@@ -311,7 +312,8 @@ char *inspect_attribute(Fs *fs, const Caller *caller, Node *node, const char *na
     if (strcmp(name, "status") == 0)
         value = build_status(fs, &view, session, guard_permits_on(fs->guard, caller, NULL));
     else if (strcmp(name, "reason") == 0)
-        value = guard_permits_on(fs->guard, caller, NULL) ? NULL : describe_reason(&view);
+        value =
+            guard_permits_on(fs->guard, caller, NULL) ? NULL : describe_reason(fs, &view, session);
     else
         value = lease_attribute(&view, name);
     return value;

@@ -28,6 +28,7 @@ typedef struct Whoami {
     gint64 root_pid;
     char *root_comm;
     char *mountpoint; /* NULL: by the rules applied here */
+    gboolean writable;
 } Whoami;
 
 static void whoami_clear(Whoami *whoami)
@@ -50,6 +51,7 @@ static gboolean ask_mount(const Client *client, Whoami *whoami, GError **error)
     whoami->root_pid = status->root_pid;
     whoami->root_comm = g_strdup(status->root_comm);
     whoami->mountpoint = g_strdup(client->mountpoint);
+    whoami->writable = status->writable;
     return TRUE;
 }
 
@@ -152,8 +154,8 @@ int cmd_whoami(int argc, char **argv)
     if (whoami.session == NULL) {
         print_failure(usage.command,
                       "this process cannot be identified: it is in a pid namespace "
-                      "that the daemon cannot see into, or /proc is not readable; it "
-                      "can read, not write");
+                      "that the daemon cannot see into, or /proc is not readable; it %s",
+                      whoami.writable ? "may write, but hold no lease" : "can read, not write");
         return EXIT_FAILED;
     }
     return EXIT_DONE;

@@ -80,6 +80,9 @@ char *status_text_reason(const MountStatus *status)
 
     if (status->reason != NULL)
         return print_clean(status->reason);
+    if (status->session == NULL && status->writable)
+        return g_strdup("this process cannot be identified (it is in a pid namespace that the "
+                        "daemon cannot see into); it may write, but hold no lease");
     if (status->session == NULL)
         return g_strdup("this process cannot be identified (it is in a pid namespace that the "
                         "daemon cannot see into); it can read, not write");

@@ -37,6 +37,9 @@ check 'nor change what is shared' is_refused_to_stranger 'echo two >build/file'
 check 'nor make anything there' is_refused_to_stranger 'mkdir build/directory'
 check 'which is as it was' holds build/file one
 # Its pid is that of another process here, which must not be waited for, let alone be ended.
+says_read_only() { ! stranger "$1" && grep -q 'cannot be identified.* read' <<<"$output"; }
+check 'whoami says that it cannot write' says_read_only '"$LEASEFS" whoami'
+check 'acquire too' says_read_only '"$LEASEFS" acquire'
 check 'the daemon is not named by a pid of another namespace' stranger '! "$LEASEFS" status | grep "daemon pid"'
 check 'the mount is ended from outside' stranger 'cd / && "$LEASEFS" umount "$workspace"'
 check 'with nothing to say' test -z "$output"
@@ -48,5 +51,8 @@ check 'what it wrote is there' holds file two
 check 'it writes on through one handle' stranger 'exec 5>file; echo 1 >&5; truncate -s 0 file; echo 2 >&5'
 check 'it writes anew over what it made' stranger 'cp file copy && cp build/file copy'
 check 'it changes what is shared' stranger 'echo two >build/file'
+says_no_lease() { ! stranger "$1" && grep -q 'may write, but hold no lease' <<<"$output"; }
+check 'whoami says what it may' says_no_lease '"$LEASEFS" whoami'
+check 'acquire too' says_no_lease '"$LEASEFS" acquire'
 
 finish
