@@ -208,13 +208,17 @@ static gboolean set_up_lease(Mounting *mounting, const MountOptions *options, GE
     autofd state_fd = store_open_directory(fs->state_dir, error);
     KeeperOptions keeper_options = {.workspace = fs->workspace, .ttl_ms = options->ttl_ms};
     KeeperHooks hooks = {.may_be_dirty = may_be_dirty, .wake = wake, .data = mounting};
+    g_autoptr(GError) reason = NULL;
     Store *store;
 
     if (state_fd < 0)
         return FALSE;
-    store = store_file_new(fd_steal(&state_fd), fs->workspace, error);
-    if (!store)
+    store = store_file_new(fd_steal(&state_fd), fs->workspace, &reason);
+    if (!store) {
+        g_set_error(error, reason->domain, reason->code,
+                    "%s; or choose another state directory with --state-dir", reason->message);
         return FALSE;
+    }
     fs->open_files = open_files_new();
     mounting->keeper = keeper_new(&keeper_options, store, clock_system(), mounting->sessions,
                                   mounting->processes, &mounting->host, &hooks);

@@ -168,6 +168,23 @@ static void daemon_that_cannot_use_its_state_directory_says_so_itself(void **sta
     expect_nothing_left(scene);
 }
 
+static void lock_file_that_cannot_be_opened_is_named(void **state)
+{
+    Scene *scene = *state;
+    g_autofree char *record = scene_record_path(scene);
+    g_autofree char *output = NULL;
+    GString *lock = g_string_new(record);
+
+    g_string_replace(lock, ".json", ".lock", 0);
+    assert_int_equal(g_mkdir_with_parents(lock->str, 0700), 0);
+    assert_int_equal(
+        scene_command(scene, &output, "mount", scene->backing, scene->mountpoint, NULL), 1);
+    assert_true(scene_is_one_line(output, lock->str));
+    assert_true(scene_is_one_line(output, "--state-dir"));
+    assert_int_equal(g_rmdir(lock->str), 0);
+    g_string_free(lock, TRUE);
+}
+
 /* A /dev of the calling process's own, in which nobody else misses or meets anything. */
 static gboolean enter_own_dev(gboolean with_fuse)
 {
@@ -467,6 +484,7 @@ int main(void)
         CASE(mountpoint_that_is_missing_or_a_file_is_named),
         CASE(bad_option_values_are_wrong_usage),
         CASE(daemon_that_cannot_use_its_state_directory_says_so_itself),
+        CASE(lock_file_that_cannot_be_opened_is_named),
         CASE(missing_device_is_named),
         CASE(user_without_permission_is_told),
         CASE(refused_second_mount_leaves_the_first_as_it_was),
