@@ -216,8 +216,13 @@ GPtrArray *leasefs_mounts_read(GError **error)
 {
     g_autofree char *text = NULL;
 
-    if (!g_file_get_contents(MOUNTINFO_PATH, &text, NULL, error))
+    if (!g_file_get_contents(MOUNTINFO_PATH, &text, NULL, NULL)) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED,
+                    "cannot read " MOUNTINFO_PATH
+                    ": /proc has to be mounted, for the pid namespace "
+                    "of this process");
         return NULL;
+    }
     return leasefs_mounts_parse(text);
 }
 

@@ -215,8 +215,11 @@ gboolean host_identity_init(HostIdentity *host, GError **error)
     struct utsname names;
     struct stat st;
 
-    if (!g_file_get_contents(boot_id_path, &boot_id, NULL, error))
+    if (!g_file_get_contents(boot_id_path, &boot_id, NULL, NULL)) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED, "cannot read %s: /proc has to be mounted",
+                    boot_id_path);
         return FALSE;
+    }
     g_strchomp(boot_id);
     if (!g_uuid_string_is_valid(boot_id)) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA, "%s does not hold a boot id",

@@ -244,6 +244,32 @@ static void missing_device_is_named(void **state)
     expect_mount_refused(*state, NULL, "/dev/fuse");
 }
 
+static void missing_proc_is_told(void **state)
+{
+    static const char *const commands[] = {"mount", "umount", "status", "whoami", "run"};
+    Scene *scene = *state;
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+            mount("tmpfs", "/proc", "tmpfs", 0, NULL) != 0)
+            _exit(101);
+        for (guint i = 0; i < G_N_ELEMENTS(commands); i++) {
+            g_autofree char *output = NULL;
+
+            if (scene_command(scene, &output, commands[i], scene->backing, NULL) != 1 ||
+                !scene_is_one_line(output, "/proc has to be mounted"))
+                _exit(102 + (int)i);
+        }
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    expect_nothing_left(scene);
+}
+
 static void user_without_permission_is_told(void **state)
 {
     Scene *scene = *state;
@@ -486,6 +512,7 @@ int main(void)
         CASE(daemon_that_cannot_use_its_state_directory_says_so_itself),
         CASE(lock_file_that_cannot_be_opened_is_named),
         CASE(missing_device_is_named),
+        CASE(missing_proc_is_told),
         CASE(user_without_permission_is_told),
         CASE(refused_second_mount_leaves_the_first_as_it_was),
         CASE(workspace_in_the_mount_of_another_is_refused),
