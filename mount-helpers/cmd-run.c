@@ -178,7 +178,7 @@ static gboolean check_seen(Run *run, const char *name, GError **error)
         if (status != NULL)
             g_set_error(&reason, G_IO_ERROR, G_IO_ERROR_FAILED,
                         "the mount at %s does not see the registration in %s; does its daemon run "
-                        "as another user?",
+                        "as another user, or in another pid namespace?",
                         run->client->mountpoint, run->rules->sessions_path);
     }
     if (run->workspace != NULL || run->wait) {

@@ -40,6 +40,8 @@ check 'which is as it was' holds build/file one
 says_read_only() { ! stranger "$1" && grep -q 'cannot be identified.* read' <<<"$output"; }
 check 'whoami says that it cannot write' says_read_only '"$LEASEFS" whoami'
 check 'acquire too' says_read_only '"$LEASEFS" acquire'
+says_namespace() { stranger "$1" && grep -q 'another pid namespace' <<<"$output"; }
+check 'run says why it is no session' says_namespace '"$LEASEFS" run -- true'
 check 'the daemon is not named by a pid of another namespace' stranger '! "$LEASEFS" status | grep "daemon pid"'
 check 'the mount is ended from outside' stranger 'cd / && "$LEASEFS" umount "$workspace"'
 check 'with nothing to say' test -z "$output"
