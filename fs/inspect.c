@@ -16,11 +16,14 @@ static char *to_text(JsonBuilder *builder)
     return json_to_string(root, FALSE);
 }
 
+/* A path may hold any bytes, a JSON text only UTF-8. */
 static void add_string(JsonBuilder *builder, const char *name, const char *value)
 {
+    g_autofree char *valid = value ? g_utf8_make_valid(value, -1) : NULL;
+
     json_builder_set_member_name(builder, name);
-    if (value)
-        json_builder_add_string_value(builder, value);
+    if (valid)
+        json_builder_add_string_value(builder, valid);
     else
         json_builder_add_null_value(builder);
 }
@@ -138,13 +141,11 @@ static void add_past(JsonBuilder *builder, Fs *fs)
     json_builder_begin_array(builder);
     for (guint i = 0; i < MIN(past->len, MAX_LISTED); i++) {
         const BypassProcess *process = g_ptr_array_index(past, i);
-        g_autofree char *comm = g_utf8_make_valid(process->comm, -1);
-        g_autofree char *how = g_utf8_make_valid(process->how, -1);
 
         json_builder_begin_object(builder);
         add_int(builder, "pid", process->id.pid);
-        add_string(builder, "comm", comm);
-        add_string(builder, "how", how);
+        add_string(builder, "comm", process->comm);
+        add_string(builder, "how", process->how);
         json_builder_end_object(builder);
     }
     json_builder_end_array(builder);
@@ -175,14 +176,13 @@ static void add_sessions(JsonBuilder *builder, Fs *fs)
     for (guint i = sessions->len - MIN(sessions->len, MAX_LISTED); i < sessions->len; i++) {
         Session *session = g_ptr_array_index(sessions, i);
         g_autofree char *id = session_dup_id(session);
-        g_autofree char *comm = g_utf8_make_valid(session_comm(session), -1);
         ProcessId root;
 
         session_get_root(session, &root);
         json_builder_begin_object(builder);
         add_string(builder, "id", id);
         add_int(builder, "pid", root.pid);
-        add_string(builder, "comm", comm);
+        add_string(builder, "comm", session_comm(session));
         add_string(builder, "rule", rule_name(session));
         add_bool(builder, "holder", session == holder);
         add_int(builder, "refused", guard_refusals_of(fs->guard, session));

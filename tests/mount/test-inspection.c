@@ -194,6 +194,23 @@ static void status_is_one_document_with_all_of_it(void **state)
         1);
 }
 
+static void workspace_whose_name_is_not_utf8_is_told_of(void **state)
+{
+    static const char *const commands[] = {"status", "whoami", "acquire", "release", "umount"};
+    Stage *stage = *state;
+    g_autofree char *odd = g_build_filename(stage->scene->dir, "odd\xff", NULL);
+    g_autofree char *output = NULL;
+
+    assert_int_equal(g_mkdir(odd, 0755), 0);
+    assert_int_equal(scene_command(stage->scene, &output, "mount", odd, NULL), 0);
+    for (guint i = 0; i < G_N_ELEMENTS(commands); i++) {
+        g_autofree char *said = NULL;
+
+        assert_int_equal(scene_command(stage->scene, &said, commands[i], odd, NULL), 0);
+    }
+    assert_int_equal(g_rmdir(odd), 0);
+}
+
 /* --- bad input: one line, the right status, nothing left ---------------------------------------
  */
 
@@ -321,6 +338,7 @@ int main(void)
         CASE(attributes_cannot_be_forged),
         CASE(writer_of_a_file_is_told),
         CASE(status_is_one_document_with_all_of_it),
+        CASE(workspace_whose_name_is_not_utf8_is_told_of),
         CASE(bad_requests_to_mount_are_explained),
         CASE(second_mount_names_the_first),
         CASE(path_outside_a_mount_is_named),
