@@ -100,6 +100,27 @@ static gboolean clear_dead_mounts(const char *path, GError **error)
     return TRUE;
 }
 
+/* The same for what one left of this workspace at another mountpoint. Nothing is asked of a mount
+ * while a daemon holds the workspace: it may hang. */
+static gboolean clear_dead_elsewhere(const char *workspace, GError **error)
+{
+    g_autoptr(GPtrArray) mounts = leasefs_mounts_read(error);
+    autofd fd = open(workspace, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (!mounts)
+        return FALSE;
+    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0)
+        return TRUE;
+    for (guint i = 0; i < mounts->len; i++) {
+        const LeasefsMount *mount = g_ptr_array_index(mounts, i);
+
+        if (strcmp(mount->workspace, workspace) == 0 &&
+            !clear_dead_mounts(mount->mountpoint, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
 static gboolean resolve_directory(const char *what, const char *path, char **resolved_out,
                                   GError **error)
 {
@@ -229,6 +250,8 @@ gboolean mount_place_find(MountPlace *place, const char *workspace, const char *
     else if (!resolve_directory("mountpoint", mountpoint, &place->mountpoint, error))
         return FALSE;
     place->in_place = strcmp(place->workspace, place->mountpoint) == 0;
+    if (!clear_dead_elsewhere(place->workspace, error))
+        return FALSE;
     mounts = leasefs_mounts_read(error);
     if (!mounts)
         return FALSE;

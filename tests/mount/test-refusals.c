@@ -319,6 +319,23 @@ static void workspace_in_the_mount_of_another_is_refused(void **state)
 /* --- the other commands ------------------------------------------------------------------------
  */
 
+static void dead_mount_elsewhere_is_replaced(void **state)
+{
+    Scene *scene = *state;
+    g_autofree char *other = g_build_filename(scene->dir, "other", NULL);
+    g_autofree char *output = NULL;
+
+    g_mkdir(other, 0755);
+    assert_true(scene_mount(scene, "ttl=1h"));
+    scene_kill_daemon(scene);
+    assert_int_equal(scene_command(scene, &output, "mount", scene->backing, other, NULL), 0);
+    assert_int_equal(count_mounts_below(scene->mountpoint), 0);
+    assert_int_equal(count_mounts_below(other), 1);
+    g_clear_pointer(&output, g_free);
+    assert_int_equal(scene_command(scene, &output, "umount", other, NULL), 0);
+    assert_int_equal(g_rmdir(other), 0);
+}
+
 static void umount_of_what_is_no_mount_of_ours_is_refused(void **state)
 {
     static const char *const odd[] = {"/proc", "/nonexistent/leasefs"};
@@ -516,6 +533,7 @@ int main(void)
         CASE(user_without_permission_is_told),
         CASE(refused_second_mount_leaves_the_first_as_it_was),
         CASE(workspace_in_the_mount_of_another_is_refused),
+        CASE(dead_mount_elsewhere_is_replaced),
         CASE(umount_of_what_is_no_mount_of_ours_is_refused),
         CASE(bad_durations_and_names_are_wrong_usage),
         CASE(empty_arguments_are_wrong_usage),
