@@ -64,8 +64,10 @@ void print_json(JsonObject *object)
 
 void print_set_string(JsonObject *object, const char *name, const char *value)
 {
-    if (value != NULL)
-        json_object_set_string_member(object, name, value);
+    g_autofree char *valid = value != NULL ? g_utf8_make_valid(value, -1) : NULL;
+
+    if (valid != NULL)
+        json_object_set_string_member(object, name, valid);
     else
         json_object_set_null_member(object, name);
 }

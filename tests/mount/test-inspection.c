@@ -203,6 +203,9 @@ static void workspace_whose_name_is_not_utf8_is_told_of(void **state)
 
     assert_int_equal(g_mkdir(odd, 0755), 0);
     assert_int_equal(scene_command(stage->scene, &output, "mount", odd, NULL), 0);
+    g_clear_pointer(&output, g_free);
+    assert_int_equal(scene_command(stage->scene, &output, "whoami", "--json", odd, NULL), 0);
+    assert_true(g_utf8_validate(output, -1, NULL));
     for (guint i = 0; i < G_N_ELEMENTS(commands); i++) {
         g_autofree char *said = NULL;
 
