@@ -95,19 +95,11 @@ static gboolean is_free(const MountStatus *status)
     return status->holder == NULL;
 }
 
-static int refuse(const Holder *holder, const MountStatus *status)
-{
-    g_autofree char *lease = status_text_lease(status);
-
-    print_failure(holder->usage->command, "%s: %s; nothing was changed", status->mountpoint, lease);
-    return EXIT_HELD;
-}
-
-static void print_lease_json(const MountStatus *status, const char *done)
+static void print_lease_json(const MountStatus *status, const char *what, gboolean done)
 {
     g_autoptr(JsonObject) object = json_object_new();
 
-    json_object_set_boolean_member(object, done, TRUE);
+    json_object_set_boolean_member(object, what, done);
     json_object_set_string_member(object, "state", status->state);
     print_set_string(object, "holder", status->holder);
     json_object_set_int_member(object, "epoch", status->epoch);
@@ -115,6 +107,16 @@ static void print_lease_json(const MountStatus *status, const char *done)
     if (status->holder != NULL)
         json_object_set_int_member(object, "remaining_ms", status->remaining_ms);
     print_json(object);
+}
+
+static int refuse(const Holder *holder, const MountStatus *status, const char *what)
+{
+    g_autofree char *lease = status_text_lease(status);
+
+    if (holder->json)
+        print_lease_json(status, what, FALSE);
+    print_failure(holder->usage->command, "%s: %s; nothing was changed", status->mountpoint, lease);
+    return EXIT_HELD;
 }
 
 int cmd_refresh(int argc, char **argv)
@@ -142,10 +144,10 @@ int cmd_refresh(int argc, char **argv)
         return EXIT_FAILED;
     }
     if (code == EPERM)
-        return refuse(&holder, after);
+        return refuse(&holder, after, "refreshed");
     left = status_text_left(after);
     if (holder.json)
-        print_lease_json(after, "refreshed");
+        print_lease_json(after, "refreshed", TRUE);
     else
         printf("refreshed: epoch %" G_GINT64_FORMAT ", fresh for %s\n", after->epoch, left);
     return EXIT_DONE;
@@ -187,7 +189,7 @@ int cmd_release(int argc, char **argv)
     if (after == NULL)
         return fail(&holder, error);
     if (code == EPERM && !is_free(after))
-        return refuse(&holder, after);
+        return refuse(&holder, after, "released");
     if (code == 0 && mount_status_is_mine(after) && after->epoch == holder.before->epoch) {
         print_failure(holder.usage->command,
                       "%s: changes of this session are still being written back; the lease is free "
@@ -196,7 +198,7 @@ int cmd_release(int argc, char **argv)
         return EXIT_FAILED;
     }
     if (holder.json)
-        print_lease_json(after, "released");
+        print_lease_json(after, "released", TRUE);
     else
         puts(was_free || code == EPERM ? "free: there was nothing to release" : "released");
     return EXIT_DONE;

@@ -320,6 +320,8 @@ static void unknown_commands_and_arguments_are_wrong_usage(void **state)
 
 static void lease_of_another_is_exit_status_75(void **state)
 {
+    static const char *const verbs[][2] = {
+        {"acquire", "acquired"}, {"refresh", "refreshed"}, {"release", "released"}};
     Stage *stage = *state;
     g_autofree char *output = NULL;
 
@@ -328,6 +330,15 @@ static void lease_of_another_is_exit_status_75(void **state)
     assert_int_equal(
         scene_command(stage->scene, &output, "acquire", stage->scene->mountpoint, NULL), 75);
     assert_true(scene_is_one_line(output, "held by"));
+    for (guint i = 0; i < G_N_ELEMENTS(verbs); i++) {
+        g_autofree char *json = NULL;
+        g_autofree char *no = g_strdup_printf("\"%s\":false", verbs[i][1]);
+
+        assert_int_equal(scene_command(stage->scene, &json, verbs[i][0], "--json",
+                                       stage->scene->mountpoint, NULL),
+                         75);
+        assert_non_null(strstr(json, no));
+    }
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
