@@ -57,10 +57,17 @@ static int enqueue(const Client *client, const LeaseClaim *claim, gint64 deadlin
     return client_control(client, "%s", message->str);
 }
 
-static gboolean is_queued(const MountStatus *status)
+/* In another pid namespace than the daemon's this process does not know its pid there: then any
+ * command of the session counts. */
+static gboolean is_queued(const MountStatus *status, const LeaseClaim *claim)
 {
+    const char *session = claim->session != NULL ? claim->session : status->session;
+    gboolean knows_pid = status->daemon_pid != 0;
+
     for (guint i = 0; i < status->queue->len; i++) {
-        if (g_array_index(status->queue, StatusRow, i).pid == getpid())
+        const StatusRow *row = &g_array_index(status->queue, StatusRow, i);
+
+        if (knows_pid ? row->pid == getpid() : g_strcmp0(row->session, session) == 0)
             return TRUE;
     }
     return FALSE;
@@ -93,7 +100,7 @@ static gboolean watch_queue(const Client *client, const LeaseClaim *claim, gint6
                 session = g_strdup(status->session);
             }
             *mine_out = session != NULL && g_strcmp0(status->holder, session) == 0;
-            if (*mine_out || !is_queued(status))
+            if (*mine_out || !is_queued(status, claim))
                 return TRUE;
         }
         if (g_get_monotonic_time() >= deadline_us)
