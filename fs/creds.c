@@ -4,11 +4,15 @@
  * made it on the disk.
  *
  * Owner and group: setfsuid(2) and setfsgid(2) are per thread, and the backing filesystem applies
- * setgid directories by itself. Leaving uid 0 takes the capabilities that override permissions from
- * the thread. They are put back at once, because the daemon does not know the caller's
- * supplementary groups and would refuse what those allow, while the kernel has checked all of it
- * before the request was sent (default_permissions). Going back to uid 0 puts back the rest. The
- * groups are asked for only where they decide: sgid of a file in a setgid directory.
+ * setgid directories by itself. Leaving uid 0 would take the capabilities that override permissions
+ * from the thread. It has to keep them, because the daemon does not know the caller's supplementary
+ * groups and would refuse what those allow, while the kernel has checked all of it before the
+ * request was sent (default_permissions): a securebit says so, capabilities(7). The groups are
+ * asked for only where they decide: sgid of a file in a setgid directory. There CAP_FSETID goes for
+ * as long, too.
+ *
+ * Space: a filesystem keeps some for root, and knows root by the uid or by CAP_SYS_RESOURCE. The
+ * threads that serve go without that, as root has the other.
  *
  * Mode: a directory with a default ACL ignores the umask, and only the backing filesystem knows
  * whether there is one. So the kernel is told not to mask, and the umask is set around the call.
@@ -22,19 +26,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/securebits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/fsuid.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define CAP_WORDS _LINUX_CAPABILITY_U32S_3
-
-/* Overriding permissions, owning everything, and device files. Not CAP_FSETID: whether sgid stays
- * is decided by the caller's groups. All are below 32. */
-static const guint32 kept_caps =
-    1u << CAP_DAC_OVERRIDE | 1u << CAP_DAC_READ_SEARCH | 1u << CAP_FOWNER | 1u << CAP_MKNOD;
 
 static _Thread_local gboolean has_own_umask;
 static _Thread_local mode_t own_umask; /* as it stands */
@@ -51,16 +52,34 @@ gboolean creds_can_mask(void)
     return take_own_umask();
 }
 
-/* Failing leaves less than there was, and the call that follows tells. */
-static void put_back_caps(void)
+/* FALSE where the capability could not be changed. It is below 32, as all that are used here. */
+static gboolean set_effective(guint cap, gboolean on)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct caps[CAP_WORDS];
 
     if (syscall(SYS_capget, &header, caps) != 0)
+        return FALSE;
+    if (on)
+        caps[0].effective |= 1u << cap & caps[0].permitted;
+    else
+        caps[0].effective &= ~(1u << cap);
+    return syscall(SYS_capset, &header, caps) == 0;
+}
+
+/* Once for each thread: from then on its capabilities do not follow its uid. */
+static void untie_caps(void)
+{
+    static _Thread_local gboolean done;
+    int bits;
+
+    if (done)
         return;
-    caps[0].effective |= kept_caps & caps[0].permitted;
-    (void)syscall(SYS_capset, &header, caps);
+    done = TRUE;
+    bits = prctl(PR_GET_SECUREBITS);
+    if (bits < 0 || prctl(PR_SET_SECUREBITS, bits | SECBIT_NO_SETUID_FIXUP) != 0)
+        g_debug("cannot set securebits: %s", g_strerror(errno));
+    set_effective(CAP_SYS_RESOURCE, FALSE);
 }
 
 /* The caller's supplementary groups: proc_pid_status(5), `Groups:` and the ids, separated by
@@ -135,27 +154,46 @@ Creds creds_become(fuse_req_t req, Fs *fs, mode_t mode)
     }
     if (!fs->as_root)
         return creds;
+    untie_caps();
     /* They report no error: the old value comes back either way. */
     if (ctx->gid != fs->gid) {
         setfsgid(ctx->gid);
         creds.switched_gid = TRUE;
+        creds.own_gid = fs->gid;
     }
     if (ctx->uid != 0) {
-        if (S_ISREG(mode) && (mode & S_ISGID))
+        if (S_ISREG(mode) && (mode & S_ISGID)) {
             creds.groups = take_callers_groups(req);
+            creds.no_fsetid = set_effective(CAP_FSETID, FALSE);
+        }
         setfsuid(ctx->uid);
-        put_back_caps();
         creds.switched_uid = TRUE;
     }
     return creds;
 }
 
+Creds creds_spend_as(fuse_req_t req, Fs *fs)
+{
+    const uid_t uid = fuse_req_ctx(req)->uid;
+
+    if (!fs->as_root)
+        return (Creds){0};
+    untie_caps();
+    if (uid == 0)
+        return (Creds){0};
+    setfsuid(uid);
+    return (Creds){.switched_uid = TRUE};
+}
+
+/* Only root's daemon switches. */
 void creds_restore(Creds *creds)
 {
     if (creds->switched_uid)
-        setfsuid(geteuid());
+        setfsuid(0);
     if (creds->switched_gid)
-        setfsgid(getegid());
+        setfsgid(creds->own_gid);
+    if (creds->no_fsetid)
+        set_effective(CAP_FSETID, TRUE);
     if (creds->groups)
         set_own_groups(creds->groups);
     g_clear_pointer(&creds->groups, g_array_unref);

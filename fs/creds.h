@@ -14,6 +14,8 @@ gboolean creds_can_mask(void);
 typedef struct Creds {
     gboolean switched_uid;
     gboolean switched_gid;
+    gboolean no_fsetid;
+    gid_t own_gid;
     GArray *groups; /* the daemon's own, while the thread has the caller's; else NULL */
 } Creds;
 
@@ -21,6 +23,9 @@ typedef struct Creds {
  * are not judged by it: where others than the daemon's user are let in, the kernel has judged them
  * already. */
 Creds creds_become(fuse_req_t req, Fs *fs, mode_t mode);
+/* From here to creds_restore the thread takes space of the disk as the caller: none of what is kept
+ * for root. It can do all that it could. */
+Creds creds_spend_as(fuse_req_t req, Fs *fs);
 void creds_restore(Creds *creds);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Creds, creds_restore)
 

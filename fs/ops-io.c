@@ -140,8 +140,10 @@ static void op_write(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, const char *b
     n = guard_begin_handle(fs->guard, &caller, handle, &change);
     if (n == 0) {
         gboolean append = (fi->flags & O_APPEND) && !fi->writepage;
+        Creds creds = fi->writepage ? (Creds){0} : creds_spend_as(req, fs);
 
         n = write_fully(&change, handle->fd, bytes, size, off, append ? RWF_APPEND : 0);
+        creds_restore(&creds);
         if (n > 0 && !fi->writepage)
             creds_clear_suid(req, fs, handle->node, handle->fd);
         guard_end(fs->guard, &change, n);
@@ -181,7 +183,10 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, int mode,
 
     r = guard_begin_handle(fs->guard, &caller, handle, &change);
     if (r == 0) {
+        Creds creds = creds_spend_as(req, fs);
+
         r = allocate(&change, handle->fd, mode, offset, length);
+        creds_restore(&creds);
         if (r == 0)
             creds_clear_suid(req, fs, handle->node, handle->fd);
         guard_end(fs->guard, &change, r);
@@ -211,8 +216,11 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t from G_GNUC_UNUSED, of
 
     n = guard_begin_handle(fs->guard, &caller, target, &change);
     if (n == 0) {
+        Creds creds = creds_spend_as(req, fs);
+
         n = copy_range(&change, handle_of(from_fi->fh)->fd, from_off, target->fd, to_off, size,
                        flags);
+        creds_restore(&creds);
         if (n > 0)
             creds_clear_suid(req, fs, target->node, target->fd);
         guard_end(fs->guard, &change, n);

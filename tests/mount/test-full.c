@@ -11,10 +11,13 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -143,31 +146,131 @@ static gboolean comes_to_fit(Agent *agent, const char *name)
     return TRUE;
 }
 
-static void a_full_disk_loses_nothing_that_was_acknowledged(void **state G_GNUC_UNUSED)
+static int set_up(void **state, gboolean in_place)
 {
-    for (int in_place = 0; in_place < 2; in_place++) {
-        Scene *scene = scene_new(in_place);
-        Agent *alice = scene_add_agent(scene);
+    *state = scene_new(in_place);
+    return 0;
+}
 
-        assert_int_equal(mount("none", scene->backing, "tmpfs", 0, SIZE), 0);
-        assert_true(scene_mount(scene, "ttl=1h"));
-        assert_int_equal(agent_do(alice, task_fill, NULL), 0);
-        assert_int_equal(agent_do(alice, task_check, NULL), 0);
-        assert_int_equal(agent_do(alice, task_make_names, NULL), -ENOSPC);
-        assert_int_equal(agent_do(alice, task_store_into_a_hole, "read too"), -ENOSPC);
-        assert_int_equal(agent_do(alice, task_remove, "large"), 0);
-        assert_true(comes_to_fit(alice, "new"));
-        agent_kill(alice);
-        assert_int_equal(scene_umount(scene), 0);
-        assert_int_equal(umount2(scene->backing, MNT_DETACH), 0);
-        assert_true(scene_free(scene));
+static int set_up_in_place(void **state)
+{
+    return set_up(state, TRUE);
+}
+
+static int set_up_elsewhere(void **state)
+{
+    return set_up(state, FALSE);
+}
+
+/* The disk, which lies below the mount, goes when nobody has files open on it. */
+static int tear_down(void **state)
+{
+    Scene *scene = *state;
+    gboolean well;
+
+    umount2(scene->mountpoint, MNT_DETACH);
+    umount2(scene->backing, MNT_DETACH);
+    well = scene_free(scene);
+    return well ? 0 : -1;
+}
+
+static void a_full_disk_loses_nothing_that_was_acknowledged(void **state)
+{
+    Scene *scene = *state;
+    Agent *alice = scene_add_agent(scene);
+
+    assert_int_equal(mount("none", scene->backing, "tmpfs", 0, SIZE), 0);
+    assert_true(scene_mount(scene, "ttl=1h"));
+    assert_int_equal(agent_do(alice, task_fill, NULL), 0);
+    assert_int_equal(agent_do(alice, task_check, NULL), 0);
+    assert_int_equal(agent_do(alice, task_make_names, NULL), -ENOSPC);
+    assert_int_equal(agent_do(alice, task_store_into_a_hole, "read too"), -ENOSPC);
+    assert_int_equal(agent_do(alice, task_remove, "large"), 0);
+    assert_true(comes_to_fit(alice, "new"));
+    agent_kill(alice);
+    assert_int_equal(scene_umount(scene), 0);
+}
+
+/* --- what is kept for root ---------------------------------------------------------------------
+ */
+
+static gboolean run(const char *const argv[])
+{
+    g_autoptr(GError) error = NULL;
+    int status;
+
+    if (g_spawn_sync(NULL, (char **)(uintptr_t)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL,
+                     NULL, &status, &error) &&
+        g_spawn_check_wait_status(status, &error))
+        return TRUE;
+    print_message("%s: %s\n", argv[0], error->message);
+    return FALSE;
+}
+
+/* A disk of 16 MiB, a third of which is kept for root. */
+static gboolean mount_disk(const Scene *scene, const char *where)
+{
+    g_autofree char *image = g_build_filename(scene->dir, "image", NULL);
+    const char *const make[] = {"mkfs.ext4", "-q", "-F", "-m", "33", image, NULL};
+    const char *const attach[] = {"mount", "-o", "loop", image, where, NULL};
+    int fd = open(image, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    gboolean made = fd >= 0 && ftruncate(fd, 16 << 20) == 0;
+
+    if (fd >= 0)
+        close(fd);
+    return made && run(make) && run(attach);
+}
+
+static int task_fill_as(void *state G_GNUC_UNUSED, const char *user)
+{
+    const uid_t uid = (uid_t)atoi(user);
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        off_t filled = setgid(uid) == 0 && setuid(uid) == 0 ? fill(user, O_WRONLY, 65536) : -EPERM;
+
+        _exit(filled < 0 ? (int)-filled : 0);
     }
+    if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+        return -ECHILD;
+    return -WEXITSTATUS(status);
+}
+
+/* Per cent of the disk. */
+static guint get_free(const char *where)
+{
+    struct statvfs vfs;
+
+    assert_int_equal(statvfs(where, &vfs), 0);
+    return (guint)(100 * vfs.f_bfree / vfs.f_blocks);
+}
+
+static void what_is_kept_for_root_is_not_for_users(void **state)
+{
+    Scene *scene = *state;
+    Agent *alice = scene_add_agent(scene);
+
+    assert_true(mount_disk(scene, scene->backing));
+    assert_int_equal(chmod(scene->backing, 0777), 0);
+    assert_true(scene_mount(scene, "ttl=1h,allow_other"));
+    assert_int_equal(agent_do(alice, task_fill_as, "12345"), 0);
+    assert_in_range(get_free(scene->mountpoint), 25, 40);
+    assert_int_equal(agent_do(alice, task_fill_as, "0"), 0);
+    assert_in_range(get_free(scene->mountpoint), 0, 5);
+    agent_kill(alice);
+    assert_int_equal(scene_umount(scene), 0);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_full_disk_loses_nothing_that_was_acknowledged),
+        cmocka_unit_test_setup_teardown(a_full_disk_loses_nothing_that_was_acknowledged,
+                                        set_up_in_place, tear_down),
+        cmocka_unit_test_setup_teardown(a_full_disk_loses_nothing_that_was_acknowledged,
+                                        set_up_elsewhere, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_kept_for_root_is_not_for_users, set_up_in_place,
+                                        tear_down),
     };
 
     return cmocka_run_group_tests_name("full", tests, NULL, NULL);
