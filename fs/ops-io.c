@@ -7,7 +7,8 @@
 #include <sys/uio.h>
 
 /* From this size on the pages of the file are handed to the kernel without a copy in between. */
-#define SPLICE_FROM_BYTES 65536
+#define SPLICE_FROM_BYTES   65536
+#define SMALLEST_PAGE_BYTES 4096 /* of any architecture; larger ones are multiples */
 
 /* One buffer a thread, as large as the largest read that it has met. */
 typedef struct ReadBuffer {
@@ -68,15 +69,22 @@ static size_t read_cached(int fd, char *bytes, size_t size, off_t off)
     return n > 0 ? (size_t)n : 0;
 }
 
+/* A page is there as a whole or not at all: what ends within one ends with the file. */
+static gboolean is_end_of_file(off_t end)
+{
+    return end % SMALLEST_PAGE_BYTES != 0;
+}
+
 static void read_copying(fuse_req_t req, Fs *fs, int fd, size_t size, off_t off)
 {
     char *bytes = this_threads_buffer(size);
     size_t cached = read_cached(fd, bytes, size, off);
-    ssize_t n;
+    ssize_t n = (ssize_t)cached;
 
     if (cached == 0)
         workers_will_block(fs->workers);
-    n = read_rest(fd, bytes, size, off, cached);
+    if (cached == 0 || !is_end_of_file(off + n))
+        n = read_rest(fd, bytes, size, off, cached);
     if (n < 0)
         fuse_reply_err(req, (int)-n);
     else
