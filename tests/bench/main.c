@@ -181,15 +181,19 @@ static int run(const Arguments *arguments, GArray *workloads)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(Results) results = results_new();
+    gboolean done;
 
     if (arguments->from == NULL && geteuid() != 0)
         return fail(1, "only root can make the image and mount it");
-    if (!(arguments->from != NULL ? read_results(arguments, results, &error)
-                                  : measure(arguments, workloads, results, &error)))
-        return fail(1, error->message);
-    report_summary(arguments->json ? stderr : stdout, results);
-    if (arguments->json)
+    done = arguments->from != NULL ? read_results(arguments, results, &error)
+                                   : measure(arguments, workloads, results, &error);
+    /* What was measured before a failure is worth having nonetheless. */
+    if (results->rows->len > 0)
+        report_summary(arguments->json ? stderr : stdout, results);
+    if (results->rows->len > 0 && arguments->json)
         report_json(stdout, results);
+    if (!done)
+        return fail(1, error->message);
     if (arguments->svg != NULL && !report_svg(arguments->svg, results, &error))
         return fail(1, error->message);
     return 0;

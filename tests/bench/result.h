@@ -10,7 +10,8 @@
 
 /* One workload on one target. */
 typedef struct ResultCell {
-    guint rounds; /* 0: not run there */
+    guint rounds;    /* 0: not run there */
+    gboolean failed; /* a peer: the header says how */
     double wall_ns[RESULT_MAX_ROUNDS];
     double client_ns[RESULT_MAX_ROUNDS]; /* processor time */
     double daemon_ns[RESULT_MAX_ROUNDS];

@@ -95,16 +95,52 @@ static gboolean takes_part(const Target *target, const Workload *workload)
     return target->kind != TARGET_BLOCKED || !(workload->flags & WORK_CHANGES);
 }
 
+static gboolean lay_out(const RunnerSettings *settings, const Place *place, GPtrArray *targets,
+                        const Target *target, Fixture fixture, GError **error)
+{
+    const Target *first = targets->pdata[0];
+    FixtureMaker maker = {place->scratch, first->below, settings->percent, settings->big_size};
+
+    if (fixture_make(&maker, fixture, target->below, error))
+        return TRUE;
+    g_prefix_error(error, "cannot lay out the files of %s: ", target->name);
+    return FALSE;
+}
+
+/* A peer that cannot do the work is left out of it, and the others go on. */
+static gboolean leave_out(const Run *run, GPtrArray *targets, const Workload *workload,
+                          Results *results, const GError *reason, GError **error)
+{
+    char *line = g_strdup_printf("failed: %s", reason->message);
+
+    g_ptr_array_add(results->header, line);
+    fprintf(run->settings->progress, "%s\n", line);
+    run->cell->failed = TRUE;
+    run->cell->rounds = 0;
+    target_abandon(run->target);
+    return lay_out(run->settings, run->place, targets, run->target, workload->fixture, error);
+}
+
 /* Each round begins with another target, for none shall always follow the same one. */
 static gboolean run_workload(const RunnerSettings *settings, Place *place, GPtrArray *targets,
-                             const Workload *workload, ResultRow *row, GError **error)
+                             const Workload *workload, Results *results, ResultRow *row,
+                             GError **error)
 {
     for (guint round = 0; round <= settings->rounds; round++) {
         for (guint i = 0; i < targets->len; i++) {
             Target *target = targets->pdata[(i + round) % targets->len];
             Run run = {settings, place, target, &row->cells[target->kind], NULL, 0};
 
-            if (takes_part(target, workload) && !run_once(&run, workload, round == 0, error))
+            g_autoptr(GError) reason = NULL;
+
+            if (!takes_part(target, workload) || run.cell->failed ||
+                run_once(&run, workload, round == 0, &reason))
+                continue;
+            if (!target_is_peer(target->kind)) {
+                g_propagate_error(error, g_steal_pointer(&reason));
+                return FALSE;
+            }
+            if (!leave_out(&run, targets, workload, results, reason, error))
                 return FALSE;
         }
     }
@@ -114,16 +150,9 @@ static gboolean run_workload(const RunnerSettings *settings, Place *place, GPtrA
 static gboolean make_fixtures(const RunnerSettings *settings, Place *place, GPtrArray *targets,
                               Fixture fixture, GError **error)
 {
-    const Target *first = targets->pdata[0];
-    FixtureMaker maker = {place->scratch, first->below, settings->percent, settings->big_size};
-
     for (guint i = 0; i < targets->len; i++) {
-        const Target *target = targets->pdata[i];
-
-        if (!fixture_make(&maker, fixture, target->below, error)) {
-            g_prefix_error(error, "cannot lay out the files of %s: ", target->name);
+        if (!lay_out(settings, place, targets, targets->pdata[i], fixture, error))
             return FALSE;
-        }
     }
     place_trim(place);
     return TRUE;
@@ -145,7 +174,7 @@ gboolean runner_run(const RunnerSettings *settings, Place *place, GArray *worklo
         row = results_add(results, workload->name, workload->summary);
         row->operations = job_count(&job);
         row->moves_data = (workload->flags & WORK_DATA) != 0;
-        if (!run_workload(settings, place, targets, workload, row, error))
+        if (!run_workload(settings, place, targets, workload, results, row, error))
             return FALSE;
         report_row(settings->progress, row);
     }

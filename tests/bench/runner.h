@@ -16,6 +16,7 @@ typedef struct RunnerSettings {
     FILE *progress; /* gets each workload's block when it is done */
 } RunnerSettings;
 
-/* Workloads and targets are borrowed. FALSE with an error at the first wrong result. */
+/* Workloads and targets are borrowed. FALSE with an error at the first wrong result of the bare
+ * directory or of leasefs. What a peer fails at goes on without it, and `results` say so. */
 gboolean runner_run(const RunnerSettings *settings, Place *place, GArray *workloads,
                     GPtrArray *targets, Results *results, GError **error);

@@ -72,6 +72,16 @@ reports_again() {
         grep -q '^git-status-warm' "$scratch/out" &&
         tail -n 1 "$scratch/picture.svg" | grep -q '</svg>'
 }
+# A peer of that name which does not mount.
+goes_on_without() {
+    local PATH=$scratch/bin:$PATH
+
+    mkdir "$scratch/bin"
+    printf '#!/bin/sh\necho no luck >&2\nexit 1\n' >"$scratch/bin/bindfs"
+    chmod +x "$scratch/bin/bindfs"
+    bench --only='create' --targets=bindfs && grep -q '^failed: create on bindfs:' "$scratch/out" &&
+        grep -q 'x bare' "$scratch/out"
+}
 refuses() { ! bench --only=no-such-workload && grep -q -- --list "$scratch/table"; }
 
 check 'three workloads run and give the right results' runs
@@ -79,5 +89,6 @@ check 'a blocked reader takes part in what only reads' covers
 check 'a write is one request' counts
 check 'nothing is left behind' leaves_nothing
 check 'what was measured can be reported and drawn later' reports_again
+check 'a peer that fails is left out, loudly' goes_on_without
 check 'an unknown workload is refused' refuses
 finish

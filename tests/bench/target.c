@@ -50,6 +50,11 @@ gboolean target_is_there(TargetKind kind, const TargetSettings *settings)
     return program != NULL;
 }
 
+gboolean target_is_peer(TargetKind kind)
+{
+    return kind != TARGET_BARE && !is_leasefs(kind);
+}
+
 gboolean target_cannot_refuse(TargetKind kind)
 {
     return kind == TARGET_PASSTHROUGH_HP;
@@ -101,16 +106,22 @@ Target *target_new(TargetKind kind, Place *place, const TargetSettings *settings
     return g_steal_pointer(&target);
 }
 
-void target_free(Target *target)
+void target_abandon(Target *target)
 {
-    if (target == NULL)
-        return;
     holder_stop(target);
     if (target->daemon > 0) {
         umount2(target->path, MNT_DETACH);
         kill(target->daemon, SIGKILL);
         waitpid(target->daemon, NULL, 0);
     }
+    target->daemon = 0;
+}
+
+void target_free(Target *target)
+{
+    if (target == NULL)
+        return;
+    target_abandon(target);
     g_free(target->backing);
     g_free(target->below);
     g_free(target->path);

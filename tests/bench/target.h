@@ -41,6 +41,8 @@ typedef struct Target {
 const char *target_kind_name(TargetKind kind);
 /* Whether what it needs is installed. */
 gboolean target_is_there(TargetKind kind, const TargetSettings *settings);
+/* Somebody else's filesystem. */
+gboolean target_is_peer(TargetKind kind);
 /* It neither refuses a writer nor could: the kernel passes contents by. */
 gboolean target_cannot_refuse(TargetKind kind);
 
@@ -52,5 +54,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Target, target_free)
 /* A fresh mount, ready: in leasefs the lease is held by whom it should be. Bare: nothing. */
 gboolean target_mount(Target *target, Place *place, const TargetSettings *settings, GError **error);
 gboolean target_unmount(Target *target, const TargetSettings *settings, GError **error);
+/* As it stands, whatever hangs or has failed. */
+void target_abandon(Target *target);
 /* Processor time of all threads of the daemon so far, in ns; 0 without one. */
 guint64 target_daemon_ns(const Target *target);
