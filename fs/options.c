@@ -323,6 +323,13 @@ static const struct {
     {"user", take_and_drop},
     {"users", take_and_drop},
     {"_netdev", take_and_drop},
+    /* Access times are kept by the filesystem below, as it was mounted; these promise no more. */
+    {"relatime", take_and_drop},
+    {"norelatime", take_and_drop},
+    {"nostrictatime", take_and_drop},
+    {"diratime", take_and_drop},
+    {"lazytime", take_and_drop},
+    {"nolazytime", take_and_drop},
 };
 
 static gboolean take_option(MountOptions *options, const char *text, GError **error)

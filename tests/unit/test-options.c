@@ -159,6 +159,16 @@ static void words_of_fstab_are_dropped(void **state)
     assert_handed_on(options, "");
 }
 
+static void how_access_times_are_kept_is_left_to_the_filesystem_below(void **state)
+{
+    g_autoptr(MountOptions) options =
+        parse("relatime,norelatime,nostrictatime,diratime,lazytime,nolazytime");
+
+    (void)state;
+    assert_false(options->no_atime);
+    assert_handed_on(options, "");
+}
+
 static void refusals_name_the_option_and_what_it_takes(void **state)
 {
     (void)state;
@@ -273,6 +283,7 @@ int main(void)
         cmocka_unit_test(comma_can_be_escaped),
         cmocka_unit_test(generic_options_are_handed_on),
         cmocka_unit_test(words_of_fstab_are_dropped),
+        cmocka_unit_test(how_access_times_are_kept_is_left_to_the_filesystem_below),
         cmocka_unit_test(refusals_name_the_option_and_what_it_takes),
         cmocka_unit_test(durations_are_read_in_their_units),
         cmocka_unit_test(no_durations_are_refused),
