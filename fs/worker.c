@@ -81,6 +81,15 @@ static gboolean is_worth_looking_again(Worker *worker)
     return worker->unlucky == 0;
 }
 
+/* With one caller, a processor is free to look for its next request. Several need the processors
+ * themselves: there, looking keeps them from asking. */
+static gboolean is_of_the_same_caller(const Worker *worker)
+{
+    const struct fuse_in_header *request = worker->request;
+
+    return request->pid == 0 || request->pid == worker->caller;
+}
+
 /* Does not sleep: -EAGAIN where there is no request. */
 static ssize_t look(Worker *worker)
 {
@@ -98,7 +107,10 @@ static ssize_t look(Worker *worker)
     do
         n = read_from(worker, worker->quick_fd);
     while (n == -EAGAIN && now_ns() < until_ns);
-    worker->luck = n == -EAGAIN ? MAX(worker->luck - 2, 0) : MIN(worker->luck + 1, MAX_LUCK);
+    if (n != -EAGAIN && is_of_the_same_caller(worker))
+        worker->luck = MIN(worker->luck + 1, MAX_LUCK);
+    else
+        worker->luck = MAX(worker->luck - 2, 0);
     return n;
 }
 
@@ -120,7 +132,10 @@ static void answer(Worker *worker, size_t size)
 {
     Fs *fs = worker->pool->fs;
     struct fuse_buf buffer = {.mem = worker->request, .size = size};
+    guint32 caller = ((const struct fuse_in_header *)worker->request)->pid;
 
+    if (caller != 0)
+        worker->caller = caller;
     if (!worker->pool->take(fs, worker->request, reply_fd))
         fuse_session_process_buf(fs->se, &buffer);
 }
@@ -171,14 +186,15 @@ static gboolean read_again(Workers *pool)
     return TRUE;
 }
 
-/* One request after the other was there at once: more than one thread can answer in time. */
+/* One request after the other was there at once: more than one thread can answer in time. Those who
+ * ask need a processor, too. */
 static void ask_for_help(Worker *worker)
 {
     Workers *pool = worker->pool;
     int wanted = atomic_load(&pool->wanted);
 
     worker->at_once = 0;
-    if (wanted < (int)pool->n_cpus &&
+    if (wanted < (int)pool->n_cpus - 1 &&
         atomic_compare_exchange_strong(&pool->wanted, &wanted, wanted + 1))
         workers_call_another(pool);
 }

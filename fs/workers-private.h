@@ -10,10 +10,11 @@
  *
  * While it answers, nobody reads. That is made good in three ways. An operation that will wait for
  * a disk calls another thread first (workers_will_block). Where a thread finds one request after
- * the other waiting, several read, as many as there are processors. And the lookout, the thread of
- * workers_run, looks every few milliseconds as long as there is something to do: where nobody reads
- * and nothing was taken since, it calls another thread. So a request that hangs keeps none waiting
- * for longer than that, and a notification that waits for requests is never waited for itself.
+ * the other waiting, several read, one less than there are processors. And the lookout, the thread
+ * of workers_run, looks every few milliseconds as long as there is something to do: where nobody
+ * reads and nothing was taken since, it calls another thread. So a request that hangs keeps none
+ * waiting for longer than that, and a notification that waits for requests is never waited for
+ * itself.
  */
 #include "mutex.h"
 #include "workers.h"
@@ -29,6 +30,7 @@ typedef struct Worker {
     _Atomic gboolean reading; /* may be kicked out of read(2) */
     int luck;                 /* how often looking again was worth it of late */
     guint unlucky;            /* how often it was not tried since */
+    guint32 caller;           /* whom it has answered last; 0: nobody, or the kernel itself */
     guint at_once;            /* requests in a row that were there at once */
     void *memory;
     void *request; /* in `memory`, placed so that the data of a write begins a page */
