@@ -138,8 +138,8 @@ static void add_overlay_options(GPtrArray *argv, const Target *target)
     g_mkdir_with_parents(lower, 0755);
     g_mkdir_with_parents(work, 0755);
     g_ptr_array_add(argv, g_strdup("-o"));
-    g_ptr_array_add(
-        argv, g_strdup_printf("lowerdir=%s,upperdir=%s,workdir=%s", lower, target->backing, work));
+    g_ptr_array_add(argv, g_strdup_printf("lowerdir=%s,upperdir=%s,workdir=%s,writeback=0", lower,
+                                          target->backing, work));
 }
 
 static void add_words(GPtrArray *argv, const char *first, ...) G_GNUC_NULL_TERMINATED;
