@@ -37,6 +37,10 @@
 
 #define CAP_WORDS _LINUX_CAPABILITY_U32S_3
 
+/* Overriding permissions, owning everything, and device files. */
+#define OVERRIDING_CAPS                                                                            \
+    (1u << CAP_DAC_OVERRIDE | 1u << CAP_DAC_READ_SEARCH | 1u << CAP_FOWNER | 1u << CAP_MKNOD)
+
 static _Thread_local gboolean has_own_umask;
 static _Thread_local mode_t own_umask; /* as it stands */
 
@@ -52,34 +56,39 @@ gboolean creds_can_mask(void)
     return take_own_umask();
 }
 
-/* FALSE where the capability could not be changed. It is below 32, as all that are used here. */
-static gboolean set_effective(guint cap, gboolean on)
+/* Of capabilities below 32, as bits. FALSE where they could not be changed. */
+static gboolean set_effective(guint32 caps, gboolean on)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct caps[CAP_WORDS];
+    struct __user_cap_data_struct data[CAP_WORDS];
 
-    if (syscall(SYS_capget, &header, caps) != 0)
+    if (syscall(SYS_capget, &header, data) != 0)
         return FALSE;
     if (on)
-        caps[0].effective |= 1u << cap & caps[0].permitted;
+        data[0].effective |= caps & data[0].permitted;
     else
-        caps[0].effective &= ~(1u << cap);
-    return syscall(SYS_capset, &header, caps) == 0;
+        data[0].effective &= ~caps;
+    return syscall(SYS_capset, &header, data) == 0;
 }
 
-/* Once for each thread: from then on its capabilities do not follow its uid. */
-static void untie_caps(void)
+/* FALSE where the thread's capabilities still follow its uid: without CAP_SETPCAP. */
+static gboolean untie_caps(void)
 {
-    static _Thread_local gboolean done;
+    static _Thread_local gboolean tried, untied;
+    static _Atomic gboolean told;
     int bits;
 
-    if (done)
-        return;
-    done = TRUE;
+    if (tried)
+        return untied;
+    tried = TRUE;
     bits = prctl(PR_GET_SECUREBITS);
-    if (bits < 0 || prctl(PR_SET_SECUREBITS, bits | SECBIT_NO_SETUID_FIXUP) != 0)
-        g_debug("cannot set securebits: %s", g_strerror(errno));
-    set_effective(CAP_SYS_RESOURCE, FALSE);
+    untied = bits >= 0 && prctl(PR_SET_SECUREBITS, bits | SECBIT_NO_SETUID_FIXUP) == 0;
+    if (!untied && !atomic_exchange(&told, TRUE))
+        g_message("cannot keep capabilities over a change of uid (%s): other users may fill what "
+                  "the disk keeps for root",
+                  g_strerror(errno));
+    set_effective(1u << CAP_SYS_RESOURCE, FALSE);
+    return untied;
 }
 
 /* The caller's supplementary groups: proc_pid_status(5), `Groups:` and the ids, separated by
@@ -147,6 +156,7 @@ Creds creds_become(fuse_req_t req, Fs *fs, mode_t mode)
 {
     const struct fuse_ctx *ctx = fuse_req_ctx(req);
     Creds creds = {0};
+    gboolean untied;
 
     if (fs->masks && ctx->umask != own_umask && take_own_umask()) {
         umask(ctx->umask);
@@ -154,7 +164,7 @@ Creds creds_become(fuse_req_t req, Fs *fs, mode_t mode)
     }
     if (!fs->as_root)
         return creds;
-    untie_caps();
+    untied = untie_caps();
     /* They report no error: the old value comes back either way. */
     if (ctx->gid != fs->gid) {
         setfsgid(ctx->gid);
@@ -164,10 +174,13 @@ Creds creds_become(fuse_req_t req, Fs *fs, mode_t mode)
     if (ctx->uid != 0) {
         if (S_ISREG(mode) && (mode & S_ISGID)) {
             creds.groups = take_callers_groups(req);
-            creds.no_fsetid = set_effective(CAP_FSETID, FALSE);
+            creds.no_fsetid = set_effective(1u << CAP_FSETID, FALSE);
         }
         setfsuid(ctx->uid);
         creds.switched_uid = TRUE;
+        /* Failing leaves less than there was, and the call that follows tells. */
+        if (!untied)
+            set_effective(OVERRIDING_CAPS, TRUE);
     }
     return creds;
 }
@@ -178,8 +191,7 @@ Creds creds_spend_as(fuse_req_t req, Fs *fs)
 
     if (!fs->as_root)
         return (Creds){0};
-    untie_caps();
-    if (uid == 0)
+    if (!untie_caps() || uid == 0)
         return (Creds){0};
     setfsuid(uid);
     return (Creds){.switched_uid = TRUE};
@@ -193,7 +205,7 @@ void creds_restore(Creds *creds)
     if (creds->switched_gid)
         setfsgid(creds->own_gid);
     if (creds->no_fsetid)
-        set_effective(CAP_FSETID, TRUE);
+        set_effective(1u << CAP_FSETID, TRUE);
     if (creds->groups)
         set_own_groups(creds->groups);
     g_clear_pointer(&creds->groups, g_array_unref);
