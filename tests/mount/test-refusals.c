@@ -22,6 +22,15 @@
 #include <glib/gstdio.h>
 #include <cmocka.h>
 
+/* Sanitizers need /proc themselves. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED
+#endif
+#endif
+
 static int set_up(void **state)
 {
     *state = scene_new(FALSE);
@@ -244,6 +253,7 @@ static void missing_device_is_named(void **state)
     expect_mount_refused(*state, NULL, "/dev/fuse");
 }
 
+#ifndef SANITIZED
 static void missing_proc_is_told(void **state)
 {
     static const char *const commands[] = {"mount", "umount", "status", "whoami", "run"};
@@ -269,6 +279,7 @@ static void missing_proc_is_told(void **state)
     assert_int_equal(WEXITSTATUS(status), 0);
     expect_nothing_left(scene);
 }
+#endif
 
 static void user_without_permission_is_told(void **state)
 {
@@ -529,7 +540,9 @@ int main(void)
         CASE(daemon_that_cannot_use_its_state_directory_says_so_itself),
         CASE(lock_file_that_cannot_be_opened_is_named),
         CASE(missing_device_is_named),
+#ifndef SANITIZED
         CASE(missing_proc_is_told),
+#endif
         CASE(user_without_permission_is_told),
         CASE(refused_second_mount_leaves_the_first_as_it_was),
         CASE(workspace_in_the_mount_of_another_is_refused),
