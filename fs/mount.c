@@ -9,6 +9,7 @@
 #include "workers.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <gio/gio.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -215,8 +216,12 @@ static gboolean set_up_lease(Mounting *mounting, const MountOptions *options, GE
         return FALSE;
     store = store_file_new(fd_steal(&state_fd), fs->workspace, &reason);
     if (!store) {
-        g_set_error(error, reason->domain, reason->code,
-                    "%s; or choose another state directory with --state-dir", reason->message);
+        /* Past one that is busy, two daemons would not know of each other. */
+        if (g_error_matches(reason, G_IO_ERROR, G_IO_ERROR_BUSY))
+            g_propagate_error(error, g_steal_pointer(&reason));
+        else
+            g_set_error(error, reason->domain, reason->code,
+                        "%s; or choose another state directory with --state-dir", reason->message);
         return FALSE;
     }
     fs->open_files = open_files_new();

@@ -130,7 +130,6 @@ static gboolean run_workload(const RunnerSettings *settings, Place *place, GPtrA
         for (guint i = 0; i < targets->len; i++) {
             Target *target = targets->pdata[(i + round) % targets->len];
             Run run = {settings, place, target, &row->cells[target->kind], NULL, 0};
-
             g_autoptr(GError) reason = NULL;
 
             if (!takes_part(target, workload) || run.cell->failed ||
