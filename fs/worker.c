@@ -96,6 +96,8 @@ static ssize_t look(Worker *worker)
     ssize_t n = read_from(worker, worker->quick_fd);
     gint64 until_ns;
 
+    if (placement_is_beside(&worker->placement))
+        return n;
     if (n != -EAGAIN) {
         worker->at_once++;
         return n;
@@ -118,7 +120,8 @@ static ssize_t take_request(Worker *worker)
 {
     ssize_t n = worker->quick_fd >= 0 ? look(worker) : -EAGAIN;
 
-    if (n != -EAGAIN)
+    worker->slept = n == -EAGAIN;
+    if (!worker->slept)
         return n;
     atomic_store(&worker->reading, TRUE);
     n = read_from(worker, worker->fd);
@@ -233,6 +236,8 @@ void worker_serve(Worker *worker)
             atomic_fetch_add_explicit(&pool->awaited, 1, memory_order_relaxed);
         if (atomic_load(&pool->dozing))
             workers_wake_lookout(pool);
+        placement_follow(&worker->placement, ((const struct fuse_in_header *)worker->request)->pid,
+                         worker->slept);
         if (!serve_one(worker, (size_t)n) && !workers_rest(pool))
             return;
     }

@@ -15,8 +15,12 @@
  * reads and nothing was taken since, it calls another thread. So a request that hangs keeps none
  * waiting for longer than that, and a notification that waits for requests is never waited for
  * itself.
+ *
+ * Nobody takes `lock` while beside a caller (placement.h): the lookout, which helps there, wants
+ * it.
  */
 #include "mutex.h"
+#include "placement.h"
 #include "workers.h"
 
 #define WORKERS_REQUEST_SIZE (WORKERS_MAX_WRITE + 4096)
@@ -31,7 +35,9 @@ typedef struct Worker {
     int luck;                 /* how often looking again was worth it of late */
     guint unlucky;            /* how often it was not tried since */
     guint32 caller;           /* whom it has answered last; 0: nobody, or the kernel itself */
+    gboolean slept;           /* before it had the last request */
     guint at_once;            /* requests in a row that were there at once */
+    Placement placement;
     void *memory;
     void *request; /* in `memory`, placed so that the data of a write begins a page */
 } Worker;
@@ -39,6 +45,7 @@ typedef struct Worker {
 struct Workers {
     Fs *fs;
     WorkersTake take;
+    PlacementHost *host; /* NULL: threads stay as they are */
     guint n_cpus;
     _Atomic guint64 awaited; /* requests, ever, that somebody waited for */
     _Atomic guint taken;     /* requests, ever */

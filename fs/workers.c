@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "workers-private.h"
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <time.h>
@@ -22,6 +23,7 @@ static void end_locked(Workers *pool, int error)
 
 void workers_fail(Workers *pool, int error)
 {
+    placement_leave();
     MUTEX_GUARD(&pool->lock);
 
     end_locked(pool, error);
@@ -40,7 +42,9 @@ static void *worker_main(void *data)
     Workers *pool = worker->pool;
 
     pthread_setname_np(pthread_self(), "leasefs-worker");
+    placement_init(&worker->placement, pool->host);
     worker_serve(worker);
+    placement_leave();
     mutex_lock(&pool->lock);
     g_ptr_array_remove_fast(pool->live, worker);
     g_ptr_array_add(pool->left, worker);
@@ -84,6 +88,7 @@ static void call_another_locked(Workers *pool)
 
 void workers_call_another(Workers *pool)
 {
+    placement_leave();
     MUTEX_GUARD(&pool->lock);
 
     call_another_locked(pool);
@@ -102,6 +107,7 @@ void workers_will_block(Workers *pool)
 
 gboolean workers_rest(Workers *pool)
 {
+    placement_leave();
     MUTEX_GUARD(&pool->lock);
 
     if (pool->n_idle >= MAX_IDLE)
@@ -144,6 +150,7 @@ static void wait_a_moment_locked(Workers *pool, long ms)
 
 void workers_wake_lookout(Workers *pool)
 {
+    placement_leave();
     MUTEX_GUARD(&pool->lock);
 
     pthread_cond_signal(&pool->changed);
@@ -161,12 +168,29 @@ static void doze_locked(Workers *pool, guint taken)
     atomic_store(&pool->dozing, FALSE);
 }
 
+static gboolean is_request_waiting(Workers *pool)
+{
+    struct pollfd request = {.fd = fuse_session_fd(pool->fs->se), .events = POLLIN};
+
+    return atomic_load(&pool->readers) == 0 || poll(&request, 1, 0) > 0;
+}
+
+static void look_after_placements_locked(Workers *pool, guint n_taken)
+{
+    for (guint i = 0; i < pool->live->len; i++) {
+        Worker *worker = g_ptr_array_index(pool->live, i);
+
+        if (placement_is_beside(&worker->placement))
+            placement_look_after(&worker->placement, n_taken, is_request_waiting(pool));
+    }
+}
+
 /* Threads that hang are made up for; when they no longer hang, one suffices again. */
-static void look_after_locked(Workers *pool, gboolean any_taken)
+static void look_after_locked(Workers *pool, guint n_taken)
 {
     int wanted = atomic_load(&pool->wanted);
 
-    if (atomic_load(&pool->readers) == 0 && !any_taken) {
+    if (atomic_load(&pool->readers) == 0 && n_taken == 0) {
         if (wanted < MAX_READERS)
             atomic_store(&pool->wanted, wanted + 1);
         call_another_locked(pool);
@@ -186,7 +210,8 @@ static void look_out_locked(Workers *pool)
         wait_a_moment_locked(pool, LOOK_MS);
         join_those_who_left(pool);
         now = atomic_load(&pool->taken);
-        look_after_locked(pool, now != taken);
+        look_after_locked(pool, now - taken);
+        look_after_placements_locked(pool, now - taken);
         quiet = now == taken && atomic_load(&pool->readers) > 0 ? quiet + 1 : 0;
         taken = now;
         if (quiet >= LOOKS_TO_DOZE)
@@ -250,6 +275,7 @@ Workers *workers_new(Fs *fs, WorkersTake take, int *error_out)
     pool->take = take;
     pool->clones = TRUE;
     pool->n_cpus = count_cpus();
+    pool->host = placement_host_new(fs->processes);
     atomic_init(&pool->wanted, 1);
     pool->live = g_ptr_array_new();
     pool->left = g_ptr_array_new();
@@ -267,6 +293,7 @@ void workers_free(Workers *pool)
     if (!pool)
         return;
     g_assert(pool->live->len == 0 && pool->left->len == 0);
+    placement_host_free(pool->host);
     g_ptr_array_unref(pool->live);
     g_ptr_array_unref(pool->left);
     pthread_cond_destroy(&pool->changed);

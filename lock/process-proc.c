@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-#define STAT_BYTES   1024 /* the 22 fields that count need at most 500, and 64 for the comm */
+#define STAT_BYTES   1024 /* the 39 fields that count need at most 850, and 64 for the comm */
 #define STATUS_BYTES 512  /* Tgid is the fourth line; the comm on the first is escaped */
 #define HINT_COUNT   1024u
 #define COMM_COUNT   16u

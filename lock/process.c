@@ -27,12 +27,13 @@ enum {
     FIELD_FLAGS = 9,
     FIELD_NUM_THREADS = 20,
     FIELD_STARTTIME = 22,
+    FIELD_PROCESSOR = 39, /* since Linux 2.2.8 */
 };
 
 /* The numbers of the line from field 4 on. Some are negative (tpgid, nice): they are kept as the
  * kernel wrote them. FALSE where the line ends too early or holds something else. */
 static gboolean parse_numbers(const char *at, gint64 numbers[FIELD_STARTTIME + 1],
-                              guint64 *start_time_out)
+                              guint64 *start_time_out, const char **rest_out)
 {
     for (guint field = FIELD_PPID; field <= FIELD_STARTTIME; field++) {
         char *end = NULL;
@@ -47,14 +48,27 @@ static gboolean parse_numbers(const char *at, gint64 numbers[FIELD_STARTTIME + 1
             return FALSE;
         at = end;
     }
+    *rest_out = at;
     return *at == ' ' || *at == '\n' || *at == '\0';
+}
+
+static int parse_cpu(const char *rest)
+{
+    gint64 cpu;
+
+    for (guint field = FIELD_STARTTIME + 1; field < FIELD_PROCESSOR && rest; field++)
+        rest = *rest == ' ' ? strchr(rest + 1, ' ') : NULL;
+    if (!rest || !g_ascii_isdigit(rest[1]))
+        return -1;
+    cpu = g_ascii_strtoll(rest + 1, NULL, 10);
+    return cpu <= G_MAXINT32 ? (int)cpu : -1;
 }
 
 gboolean process_info_parse_stat(const char *line, ProcessInfo *info_out)
 {
     gint64 numbers[FIELD_STARTTIME + 1] = {0};
     ProcessInfo info = {0};
-    const char *close_paren = NULL;
+    const char *close_paren = NULL, *rest = NULL;
     char *open_paren = NULL;
     gint64 pid;
     char state;
@@ -69,7 +83,8 @@ gboolean process_info_parse_stat(const char *line, ProcessInfo *info_out)
     if (close_paren == NULL || close_paren < open_paren + 2 || close_paren[1] != ' ')
         return FALSE;
     state = close_paren[2];
-    if (!g_ascii_isalpha(state) || !parse_numbers(close_paren + 3, numbers, &info.id.start_time))
+    if (!g_ascii_isalpha(state) ||
+        !parse_numbers(close_paren + 3, numbers, &info.id.start_time, &rest))
         return FALSE;
     if (numbers[FIELD_PPID] < 0 || numbers[FIELD_PPID] > G_MAXINT32 ||
         numbers[FIELD_SESSION] < -1 || numbers[FIELD_SESSION] > G_MAXINT32)
@@ -80,6 +95,7 @@ gboolean process_info_parse_stat(const char *line, ProcessInfo *info_out)
     info.sid = (pid_t)numbers[FIELD_SESSION];
     info.has_tty = numbers[FIELD_TTY_NR] != 0;
     info.kernel = ((guint64)numbers[FIELD_FLAGS] & PF_KTHREAD) != 0;
+    info.cpu = parse_cpu(rest);
     /* The first thread of a living process is a zombie too, once it called pthread_exit(3). */
     info.dead = state == 'X' || state == 'x' || (state == 'Z' && numbers[FIELD_NUM_THREADS] <= 1);
     memcpy(info.comm, open_paren + 2,

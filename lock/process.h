@@ -23,6 +23,7 @@ typedef struct ProcessInfo {
     gboolean has_tty; /* tty_nr != 0 */
     gboolean dead;    /* state Z, X or x, and no other thread of it lives on */
     gboolean kernel;  /* a kernel thread (PF_KTHREAD) */
+    int cpu;          /* the processor where it runs, or ran last; -1 where none is told */
     char comm[PROCESS_COMM_SIZE];
 } ProcessInfo;
 

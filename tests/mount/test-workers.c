@@ -4,12 +4,16 @@
  * the file below: the daemon's open waits until the test gives the lease up.
  */
 #include "scene.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -97,10 +101,102 @@ static void requests_that_hang_keep_no_other_waiting(void **state G_GNUC_UNUSED)
     assert_true(scene_free(scene));
 }
 
+/* --- beside a caller (fs/placement.h) --------------------------------------------------------- */
+
+#define CHANGES 2000
+
+static int change_often(void *state G_GNUC_UNUSED, const char *path)
+{
+    for (int i = 0; i < CHANGES; i++) {
+        if (chmod(path, i % 2 == 0 ? 0600 : 0644) != 0)
+            return -errno;
+    }
+    return 0;
+}
+
+/* Has all processors, twice, until it is killed. */
+static pid_t start_load(void)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        setpgid(0, 0);
+        for (guint i = 1; i < 2 * g_get_num_processors(); i++) {
+            if (fork() == 0) {
+                prctl(PR_SET_PDEATHSIG, SIGKILL);
+                break;
+            }
+        }
+        for (;;)
+            ;
+    }
+    if (pid > 0)
+        setpgid(pid, pid);
+    return pid;
+}
+
+static gboolean any_thread_gives_way(pid_t daemon)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/task", (int)daemon);
+    g_autoptr(GDir) tasks = g_dir_open(path, 0, NULL);
+    const char *name;
+
+    assert_non_null(tasks);
+    while ((name = g_dir_read_name(tasks))) {
+        if (sched_getscheduler(atoi(name)) == SCHED_IDLE)
+            return TRUE;
+    }
+    return FALSE;
+}
+
+/* A thread that gives way to all of that answers hundreds of times as slowly. */
+static void load_starves_no_request(void **state G_GNUC_UNUSED)
+{
+    Scene *scene = scene_new(FALSE);
+    g_autofree char *path = file_in(scene->backing, "file", 0);
+    Agent *ann;
+    pid_t load;
+
+    assert_true(g_file_set_contents(path, "text", 4, NULL));
+    assert_true(scene_mount(scene, "ttl=1h"));
+    ann = scene_add_agent(scene);
+    assert_int_equal(agent_do(ann, change_often, "file0"), 0);
+    load = start_load();
+    assert_true(load > 0);
+    alarm(LIMIT_S);
+    assert_int_equal(agent_do(ann, change_often, "file0"), 0);
+    alarm(0);
+    kill(-load, SIGKILL);
+    assert_int_equal(waitpid(load, NULL, 0), load);
+    assert_true(scene_free(scene));
+}
+
+static void no_thread_gives_way_when_nobody_asks(void **state G_GNUC_UNUSED)
+{
+    Scene *scene = scene_new(FALSE);
+    g_autofree char *path = file_in(scene->backing, "file", 0);
+    Agent *ann;
+
+    assert_true(g_file_set_contents(path, "text", 4, NULL));
+    assert_true(scene_mount(scene, "ttl=1h"));
+    ann = scene_add_agent(scene);
+    alarm(LIMIT_S);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(agent_do(ann, change_often, "file0"), 0);
+        while (any_thread_gives_way(scene->daemon))
+            g_usleep(1000);
+    }
+    alarm(0);
+    assert_true(scene_free(scene));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(requests_that_hang_keep_no_other_waiting),
+        cmocka_unit_test(load_starves_no_request),
+        cmocka_unit_test(no_thread_gives_way_when_nobody_asks),
     };
 
     return cmocka_run_group_tests_name("workers", tests, NULL, NULL);

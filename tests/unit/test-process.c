@@ -44,6 +44,32 @@ static void stat_line_is_parsed(void **state G_GNUC_UNUSED)
     assert_string_equal(info.comm, "bash");
 }
 
+static void processor_is_told_where_the_line_goes_so_far(void **state G_GNUC_UNUSED)
+{
+    static const char start[] = "12 (a) S 1 1 1 0 -1 4 1 2 3 4 5 6 7 8 20 0 1 0 5";
+    static const struct {
+        const char *rest;
+        int cpu;
+    } rows[] = {
+        {" 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 17 63 0 41\n", 63},
+        {" 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 17 0", 0},
+        {" 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 17 ", -1},
+        {" 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 17\n", -1},
+        {" 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 17 -1 0\n", -1},
+        {" 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 17 9999999999 0\n", -1},
+        {"\n", -1},
+        {"", -1},
+    };
+
+    for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autofree char *line = g_strconcat(start, rows[i].rest, NULL);
+        ProcessInfo info = {0};
+
+        assert_true(process_info_parse_stat(line, &info));
+        assert_int_equal(info.cpu, rows[i].cpu);
+    }
+}
+
 static void comm_may_hold_blanks_and_parentheses(void **state G_GNUC_UNUSED)
 {
     static const char *const comms[] = {"tmux: server", ") R 1 (", "a) S 1 1 1", "(((",
@@ -377,6 +403,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stat_line_is_parsed),
+        cmocka_unit_test(processor_is_told_where_the_line_goes_so_far),
         cmocka_unit_test(comm_may_hold_blanks_and_parentheses),
         cmocka_unit_test(comm_longer_than_the_kernels_is_cut),
         cmocka_unit_test(state_and_threads_say_who_is_dead),

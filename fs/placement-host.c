@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "clock.h"
+#include "placement.h"
+#include "util.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+#define LOADAVG_BYTES 128
+
+/* ioprio_set(2), which the C library does not know. */
+#define IOPRIO_WHO_PROCESS 1
+#define IOPRIO_CLASS_SHIFT 13
+#define IOPRIO_CLASS_BE    2
+
+typedef struct RealHost {
+    PlacementHost base;
+    ProcessTable *processes;
+    int loadavg_fd;
+} RealHost;
+
+static gint64 host_now_ns(PlacementHost *host G_GNUC_UNUSED)
+{
+    return clock_system()->mono_ns(clock_system());
+}
+
+int placement_parse_runnable(const char *line)
+{
+    char *end = NULL;
+    guint64 n;
+
+    for (int i = 0; i < 3; i++) {
+        line = strchr(line, ' ');
+        if (!line)
+            return -EBADMSG;
+        line++;
+    }
+    if (!g_ascii_isdigit(*line))
+        return -EBADMSG;
+    n = g_ascii_strtoull(line, &end, 10);
+    return *end == '/' && n <= G_MAXINT ? (int)n : -EBADMSG;
+}
+
+static int host_count_runnable(PlacementHost *base)
+{
+    RealHost *host = (RealHost *)base;
+    char line[LOADAVG_BYTES];
+    ssize_t n = pread(host->loadavg_fd, line, sizeof line - 1, 0);
+
+    if (n < 0)
+        return -errno;
+    line[n] = '\0';
+    return placement_parse_runnable(line);
+}
+
+static int host_cpu_of(PlacementHost *base, pid_t tid)
+{
+    RealHost *host = (RealHost *)base;
+    ProcessInfo info;
+    int r = host->processes->ops->read(host->processes, tid, &info);
+
+    return r != 0 ? r : info.cpu;
+}
+
+/* Whose I/O priority is not set, has one by its policy: with SCHED_IDLE that of what can wait for
+ * ever. It is set to what it has with the other one. */
+static void host_prepare(PlacementHost *host G_GNUC_UNUSED)
+{
+    long now = syscall(SYS_ioprio_get, IOPRIO_WHO_PROCESS, 0);
+    int nice = getpriority(PRIO_PROCESS, 0);
+
+    if (now >= 0 && now >> IOPRIO_CLASS_SHIFT == 0)
+        (void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0,
+                      IOPRIO_CLASS_BE << IOPRIO_CLASS_SHIFT | (nice + 20) / 5);
+}
+
+static void host_move(PlacementHost *host G_GNUC_UNUSED, int cpu)
+{
+    cpu_set_t allowed, there;
+
+    if (cpu == sched_getcpu() || cpu >= CPU_SETSIZE ||
+        sched_getaffinity(0, sizeof allowed, &allowed) != 0 || !CPU_ISSET(cpu, &allowed))
+        return;
+    CPU_ZERO(&there);
+    CPU_SET(cpu, &there);
+    if (sched_setaffinity(0, sizeof there, &there) == 0)
+        sched_setaffinity(0, sizeof allowed, &allowed);
+}
+
+static int host_set_yielding(PlacementHost *host G_GNUC_UNUSED, pid_t tid, gboolean yielding)
+{
+    struct sched_param param = {.sched_priority = 0};
+
+    return sched_setscheduler(tid, yielding ? SCHED_IDLE : SCHED_OTHER, &param) == 0 ? 0 : -errno;
+}
+
+/* In a thread of its own, which may remain what it became. */
+static void *try_to_yield(void *data)
+{
+    gboolean *can_return = data;
+
+    *can_return = host_set_yielding(NULL, 0, TRUE) == 0 && host_set_yielding(NULL, 0, FALSE) == 0;
+    return NULL;
+}
+
+static gboolean can_return_from_yielding(void)
+{
+    gboolean can_return = FALSE;
+    pthread_t thread;
+
+    if (pthread_create(&thread, NULL, try_to_yield, &can_return) != 0)
+        return FALSE;
+    pthread_join(thread, NULL);
+    return can_return;
+}
+
+static guint count_cpus(void)
+{
+    cpu_set_t cpus;
+
+    return sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? (guint)CPU_COUNT(&cpus) : 1;
+}
+
+PlacementHost *placement_host_new(ProcessTable *processes)
+{
+    guint n_cpus = count_cpus();
+    autofd loadavg_fd = -1;
+    RealHost *host;
+
+    /* A policy that somebody chose for the daemon stays. */
+    if (n_cpus < 2 || sched_getscheduler(0) != SCHED_OTHER || !can_return_from_yielding())
+        return NULL;
+    loadavg_fd = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
+    if (loadavg_fd < 0)
+        return NULL;
+    host = g_new0(RealHost, 1);
+    host->base = (PlacementHost){
+        .n_cpus = n_cpus,
+        .now_ns = host_now_ns,
+        .count_runnable = host_count_runnable,
+        .cpu_of = host_cpu_of,
+        .prepare = host_prepare,
+        .move = host_move,
+        .set_yielding = host_set_yielding,
+    };
+    host->processes = processes;
+    host->loadavg_fd = fd_steal(&loadavg_fd);
+    return &host->base;
+}
+
+void placement_host_free(PlacementHost *base)
+{
+    RealHost *host = (RealHost *)base;
+
+    if (!host)
+        return;
+    close(host->loadavg_fd);
+    g_free(host);
+}

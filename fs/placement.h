@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * Decides on which processor a thread answers requests, and whether it gives way to its caller.
+ *
+ * A request that is answered on another processor costs an interrupt each way: the caller's
+ * processor has gone to sleep meanwhile. On the caller's own it costs a switch, less than half of
+ * it. But the scheduler wakes a caller on a processor that idles, and the one where the reply is
+ * made does not: the thread that replies runs there. Only one that runs nothing but SCHED_IDLE
+ * counts as idle. So, while one caller asks again and again, its thread is *beside* it: it has that
+ * policy, and moves to the caller's processor whenever it finds itself on another. Mostly it is
+ * still about to return from its reply when the caller waits for the next one, and nobody is woken
+ * at all.
+ *
+ * Such a thread gets no time where anything else wants to run. So it comes beside only where this
+ * leaves a processor free for others, may always be pulled away by a processor that idles, and the
+ * lookout (workers.c) calls it back, by giving it its policy again, when requests come slowly or
+ * others want to run. It leaves before it takes a lock that the lookout takes. Where a thread could
+ * not leave again (that needs CAP_SYS_NICE, or RLIMIT_NICE of 20), none comes beside.
+ *
+ * Thread safety: a placement is its thread's; placement_is_beside and placement_call_back may be
+ * used by another one.
+ */
+#include <stdatomic.h>
+#include <sys/types.h>
+#include "process.h"
+
+/* The scheduler, as far as it matters here; handed in so that tests own it. */
+typedef struct PlacementHost PlacementHost;
+struct PlacementHost {
+    guint n_cpus; /* that the daemon may use */
+    gint64 (*now_ns)(PlacementHost *host);
+    /* How many threads of the machine run or want to, the calling one among them; or -errno. */
+    int (*count_runnable)(PlacementHost *host);
+    /* The processor on which a thread runs, or ran last; or -errno. */
+    int (*cpu_of)(PlacementHost *host, pid_t tid);
+    /* Once for each thread, by itself. */
+    void (*prepare)(PlacementHost *host);
+    /* Moves the calling thread there, unless it is there. It stays free to be moved. */
+    void (*move)(PlacementHost *host, int cpu);
+    /* To or from SCHED_IDLE: 0 or -errno. */
+    int (*set_yielding)(PlacementHost *host, pid_t tid, gboolean yielding);
+};
+
+typedef enum PlacementCall {
+    PLACEMENT_NOT_CALLED,
+    PLACEMENT_CALLED,
+    PLACEMENT_CALLED_STARVED, /* a request waited meanwhile */
+} PlacementCall;
+
+typedef struct Placement {
+    PlacementHost *host; /* NULL: never beside */
+    pid_t tid;
+    guint32 caller;
+    guint in_a_row; /* of the caller's requests */
+    gboolean slept; /* since the caller's last request */
+    gint64 not_before_ns;
+    gint64 ban_ns; /* how long not, after it has starved the next time */
+    _Atomic gboolean beside;
+    _Atomic int called; /* PlacementCall */
+} Placement;
+
+/* By the thread itself, which may be placed no more than once. */
+void placement_init(Placement *placement, PlacementHost *host);
+/* To be told of each request before it is answered. `caller`: its thread, 0 where nobody waits;
+ * `slept`: whether the thread had to be woken for it. */
+void placement_follow(Placement *placement, guint32 caller, gboolean slept);
+/* The calling thread is no longer beside anybody. Also for threads that never were. */
+void placement_leave(void);
+
+gboolean placement_is_beside(const Placement *placement);
+/* By the lookout, with how many requests were taken since it looked last and whether one waits.
+ * Calls the thread back where it should not be beside any more. */
+void placement_look_after(Placement *placement, guint n_taken, gboolean waiting);
+
+/* The real one; NULL where no thread can come beside and leave again, or there is one processor. */
+PlacementHost *placement_host_new(ProcessTable *processes);
+void placement_host_free(PlacementHost *host);
+/* How many threads run or want to, of a line of /proc/loadavg (proc_loadavg(5)); or -EBADMSG. */
+int placement_parse_runnable(const char *line);
