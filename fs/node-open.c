@@ -2,11 +2,12 @@
 /*
  * Looking at a node and opening it with as few system calls as can be.
  *
- * A node without a descriptor is reached by its parent's and its name. The name may be another
- * file's by then, so what was found counts only if it is the node; otherwise, and after any error,
- * the slow way by a descriptor of its own says what is true. Nothing may happen to a file that is
- * not the node: therefore O_TRUNC always takes the slow way, and O_NONBLOCK keeps a pipe, or a file
- * under a lease of fcntl(2), from holding a worker up.
+ * A node without a descriptor is reached by its parent's and its name; one that has a descriptor is
+ * looked at by that, and opened by its name nonetheless: the way through /proc takes the kernel
+ * twice as long. The name may be another file's by then, so what was found counts only if it is the
+ * node; otherwise, and after any error, the slow way by a descriptor of its own says what is true.
+ * Nothing may happen to a file that is not the node: therefore O_TRUNC always takes the slow way,
+ * and O_NONBLOCK keeps a pipe, or a file under a lease of fcntl(2), from holding a worker up.
  */
 #include "node-private.h"
 #include "util.h"
@@ -21,13 +22,17 @@ typedef struct Reach {
     char name[NAME_MAX + 1];
 } Reach;
 
-static gboolean reach_locked(Node *node, Reach *reach_out)
+static gboolean reach_own_locked(Node *node, Reach *reach_out)
 {
-    if (node->fd != NULL) {
-        reach_out->own = TRUE;
-        node_fd_use_locked(node->fd, &reach_out->fd);
-        return TRUE;
-    }
+    if (node->fd == NULL)
+        return FALSE;
+    reach_out->own = TRUE;
+    node_fd_use_locked(node->fd, &reach_out->fd);
+    return TRUE;
+}
+
+static gboolean reach_by_name_locked(Node *node, Reach *reach_out)
+{
     if (node->parent == NULL || node->parent->fd == NULL || strlen(node->name) > NAME_MAX)
         return FALSE;
     strcpy(reach_out->name, node->name);
@@ -36,7 +41,7 @@ static gboolean reach_locked(Node *node, Reach *reach_out)
 }
 
 /* FALSE where no descriptor is at hand. To be ended with node_fd_clear. */
-static gboolean reach(NodeTable *table, Node *node, Reach *reach_out)
+static gboolean reach(NodeTable *table, Node *node, gboolean by_name, Reach *reach_out)
 {
     NodeTrash trash = NODE_TRASH_INIT;
     gboolean found;
@@ -44,7 +49,8 @@ static gboolean reach(NodeTable *table, Node *node, Reach *reach_out)
     reach_out->fd = (NodeFd)NODE_FD_INIT;
     reach_out->own = FALSE;
     node_table_lock(table);
-    found = reach_locked(node, reach_out);
+    found = by_name ? reach_by_name_locked(node, reach_out)
+                    : reach_own_locked(node, reach_out) || reach_by_name_locked(node, reach_out);
     node_table_unlock(table, &trash);
     return found;
 }
@@ -55,7 +61,7 @@ int node_stat(NodeTable *table, Node *node, struct statx *stx_out)
     Reach way;
     int r = -ESTALE;
 
-    if (reach(table, node, &way)) {
+    if (reach(table, node, FALSE, &way)) {
         r = way.own ? node_statx(way.fd.fd, "", AT_EMPTY_PATH, stx_out)
                     : node_statx(way.fd.fd, way.name, 0, stx_out);
         node_fd_clear(&way.fd);
@@ -96,12 +102,11 @@ int node_open(NodeTable *table, Node *node, int flags)
     Reach way;
     int r;
 
-    if (!(flags & O_TRUNC) && reach(table, node, &way)) {
-        int opened_fd =
-            way.own ? open_by_descriptor(&way.fd, flags) : open_by_name(node, &way, flags);
+    if (!(flags & O_TRUNC) && reach(table, node, TRUE, &way)) {
+        int opened_fd = open_by_name(node, &way, flags);
 
         node_fd_clear(&way.fd);
-        if (way.own || opened_fd >= 0)
+        if (opened_fd >= 0)
             return opened_fd;
     }
     r = node_fd_get(table, node, &fd);

@@ -87,7 +87,7 @@ static void renamed_file_is_reached_by_the_descriptor_it_has(void **state)
 {
     g_auto(Tree) tree = {0};
     struct statx stx;
-    autofd fd = -1;
+    autofd fd = -1, read_fd = -1;
     Node *node;
 
     (void)state;
@@ -97,6 +97,10 @@ static void renamed_file_is_reached_by_the_descriptor_it_has(void **state)
     tree_assert_opens(&tree, node);
     replace(&tree, "a");
     assert_int_equal(node_stat(tree.table, node, &stx), 0);
+    assert_int_equal(stx.stx_size, 4);
+    read_fd = node_open(tree.table, node, O_RDONLY | O_CLOEXEC);
+    assert_true(read_fd >= 0);
+    assert_int_equal(node_statx(read_fd, "", AT_EMPTY_PATH, &stx), 0);
     assert_int_equal(stx.stx_size, 4);
     fd = node_open(tree.table, node, O_WRONLY | O_TRUNC | O_CLOEXEC);
     assert_true(fd >= 0);
