@@ -121,6 +121,8 @@ static void choose_features(Fs *fs, struct fuse_conn_info *conn)
     fs->masks = creds_can_mask() && fuse_set_feature_flag(conn, FUSE_CAP_DONT_MASK);
     conn->no_interrupt = 1;
     conn->max_write = MIN(conn->max_write, WORKERS_MAX_WRITE);
+    if (fs->options->max_read_bytes > 0)
+        conn->max_read = fs->options->max_read_bytes; /* libfuse wants it said twice */
 }
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)

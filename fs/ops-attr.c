@@ -144,6 +144,15 @@ static int change_times(int fd, const struct stat *attr, int to_set)
 #define SETS_TIMES                                                                                 \
     (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)
 
+#define SETS_ANYTHING (FUSE_SET_ATTR_MODE | SETS_OWNER | FUSE_SET_ATTR_SIZE | SETS_TIMES)
+
+/* chown(2) with neither owner comes as the wish to set nothing: it takes suid and sgid away, and
+ * sets the time of change, whoever calls. */
+static gboolean is_empty_chown(int to_set)
+{
+    return (to_set & SETS_ANYTHING) == 0;
+}
+
 static int set_attributes(fuse_req_t req, Fs *fs, const Change *change, Node *node,
                           const struct stat *attr, int to_set, const struct fuse_file_info *fi)
 {
@@ -151,13 +160,13 @@ static int set_attributes(fuse_req_t req, Fs *fs, const Change *change, Node *no
     int r = 0;
 
     guard_assert_admitted(change);
-    if (to_set & (FUSE_SET_ATTR_MODE | SETS_OWNER | SETS_TIMES))
+    if ((to_set & (FUSE_SET_ATTR_MODE | SETS_OWNER | SETS_TIMES)) || is_empty_chown(to_set))
         r = node_fd_get(fs->nodes, node, &fd);
     if (r == 0 && (to_set & FUSE_SET_ATTR_MODE))
         r = change_mode(fs, node, &fd,
                         to_set & SETS_OWNER ? mode_after_chown(fs, &fd, attr->st_mode)
                                             : attr->st_mode);
-    if (r == 0 && (to_set & SETS_OWNER))
+    if (r == 0 && ((to_set & SETS_OWNER) || is_empty_chown(to_set)))
         r = change_owner(fd.fd, attr, to_set);
     if (r == 0 && (to_set & FUSE_SET_ATTR_SIZE))
         r = change_size(req, fs, node, attr->st_size, fi);

@@ -54,14 +54,14 @@ static int open_dir_by_path(const NodeFd *path_fd)
 static int open_dir(Fs *fs, Node *node, DirHandle **dir_out)
 {
     g_auto(NodeFd) path_fd = NODE_FD_INIT;
+    int unseen = fs->options->no_atime || fs->options->no_diratime ? O_NOATIME : 0;
     DirHandle *dir;
     int fd, r;
 
     r = node_fd_get(fs->nodes, node, &path_fd);
     if (r != 0)
         return r;
-    fd = openat(path_fd.fd, ".",
-                O_RDONLY | O_DIRECTORY | O_CLOEXEC | (fs->options->no_atime ? O_NOATIME : 0));
+    fd = openat(path_fd.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC | unseen);
     if (fd < 0 && errno == EPERM)
         fd = openat(path_fd.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     /* that one wants to be searched, too */

@@ -212,12 +212,29 @@ static ssize_t copy_range(const Change *change, int from_fd, off_t from_off, int
     return n >= 0 ? n : -errno;
 }
 
+static struct timespec access_time(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 ? st.st_atim : (struct timespec){0};
+}
+
+/* The kernel remembers when a file was read last, and learns of no reading here. */
+static void forget_access_time(Fs *fs, const Handle *handle, const struct timespec *before)
+{
+    struct timespec now = access_time(handle->fd);
+
+    if (now.tv_sec != before->tv_sec || now.tv_nsec != before->tv_nsec)
+        warden_forget_attributes(fs->warden, handle->node);
+}
+
 static void op_copy_file_range(fuse_req_t req, fuse_ino_t from G_GNUC_UNUSED, off_t from_off,
                                struct fuse_file_info *from_fi, fuse_ino_t to G_GNUC_UNUSED,
                                off_t to_off, struct fuse_file_info *to_fi, size_t size, int flags)
 {
     Fs *fs = fs_of(req);
-    Handle *target = handle_of(to_fi->fh);
+    Handle *source = handle_of(from_fi->fh), *target = handle_of(to_fi->fh);
+    struct timespec read_before = {0};
     Caller caller = caller_of(req);
     Change change;
     ssize_t n;
@@ -226,12 +243,13 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t from G_GNUC_UNUSED, of
     if (n == 0) {
         Creds creds = creds_spend_as(req, fs);
 
-        n = copy_range(&change, handle_of(from_fi->fh)->fd, from_off, target->fd, to_off, size,
-                       flags);
+        read_before = access_time(source->fd);
+        n = copy_range(&change, source->fd, from_off, target->fd, to_off, size, flags);
         creds_restore(&creds);
         if (n > 0)
             creds_clear_suid(req, fs, target->node, target->fd);
         guard_end(fs->guard, &change, n);
+        forget_access_time(fs, source, &read_before);
     }
     if (n < 0)
         fuse_reply_err(req, (int)-n);

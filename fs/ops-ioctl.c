@@ -5,8 +5,8 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 
-/* The file flags (ioctl_iflags(2)) and their extended form: the ioctls that a filesystem is asked
- * for, and that fit the kernel's restricted form. */
+/* The file flags (ioctl_iflags(2)) and their extended form, an inode's generation, and the label:
+ * what programs ask any filesystem for, and what fits the kernel's restricted form. */
 typedef struct FlagsIoctl {
     unsigned cmd;
     size_t size;
@@ -15,12 +15,14 @@ typedef struct FlagsIoctl {
 
 static const FlagsIoctl *find_ioctl(unsigned cmd)
 {
-    /* FS_IOC_*FLAGS are declared with long, and move an int */
+    /* FS_IOC_*FLAGS and FS_IOC_GETVERSION are declared with long, and move an int */
     static const FlagsIoctl known[] = {
         {FS_IOC_GETFLAGS, sizeof(int), FALSE},
         {FS_IOC_SETFLAGS, sizeof(int), TRUE},
         {FS_IOC_FSGETXATTR, sizeof(struct fsxattr), FALSE},
         {FS_IOC_FSSETXATTR, sizeof(struct fsxattr), TRUE},
+        {FS_IOC_GETVERSION, sizeof(int), FALSE},
+        {FS_IOC_GETFSLABEL, FSLABEL_MAX, FALSE},
     };
 
     for (guint i = 0; i < G_N_ELEMENTS(known); i++)
@@ -61,6 +63,7 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg G_G
     union {
         long flags;
         struct fsxattr xattr;
+        char label[FSLABEL_MAX];
     } value = {0};
     int r;
 

@@ -185,7 +185,7 @@ static gboolean take_state_dir(MountOptions *options, const char *name, const ch
 }
 
 /* Of options that contradict each other only the last is handed on. */
-static void hand_on(MountOptions *options, const char *name, const char *opposite, const char *text)
+static void take_back(MountOptions *options, const char *name, const char *opposite)
 {
     for (guint i = options->fuse->len; i-- > 0;) {
         const char *given = options->fuse->pdata[i];
@@ -195,6 +195,11 @@ static void hand_on(MountOptions *options, const char *name, const char *opposit
             (opposite != NULL && strcmp(given, opposite) == 0))
             g_ptr_array_remove_index(options->fuse, i);
     }
+}
+
+static void hand_on(MountOptions *options, const char *name, const char *opposite, const char *text)
+{
+    take_back(options, name, opposite);
     g_ptr_array_add(options->fuse, g_strdup(text));
 }
 
@@ -206,6 +211,7 @@ static gboolean take_max_read(MountOptions *options, const char *name, const cha
 
     if (value == NULL || !g_ascii_string_to_unsigned(value, 10, 1, G_MAXUINT32, &size_bytes, NULL))
         return fail(error, name, "a number of bytes such as 131072", value);
+    options->max_read_bytes = (guint32)size_bytes;
     text = g_strdup_printf("max_read=%s", value);
     hand_on(options, name, NULL, text);
     return TRUE;
@@ -221,14 +227,13 @@ static gboolean take_allow_other(MountOptions *options, const char *name, const 
     return TRUE;
 }
 
-/* `ro` and `rw` are enforced by the kernel; the daemon needs to know, too. `noatime` is the
- * daemon's: it is its reading that the backing file sees. */
+/* `ro` and `rw` are enforced by the kernel; the daemon needs to know, too. */
 static gboolean take_flag(MountOptions *options, const char *name, const char *value,
                           GError **error)
 {
     static const char *const pairs[][2] = {
         {"ro", "rw"},       {"suid", "nosuid"}, {"dev", "nodev"},
-        {"exec", "noexec"}, {"sync", "async"},  {"atime", "noatime"},
+        {"exec", "noexec"}, {"sync", "async"},  {"symfollow", "nosymfollow"},
     };
     const char *opposite = NULL;
 
@@ -244,11 +249,26 @@ static gboolean take_flag(MountOptions *options, const char *name, const char *v
         options->read_only = TRUE;
     else if (strcmp(name, "rw") == 0)
         options->read_only = FALSE;
-    else if (strcmp(name, "noatime") == 0)
-        options->no_atime = TRUE;
-    else if (strcmp(name, "atime") == 0)
-        options->no_atime = FALSE;
     hand_on(options, name, opposite, name);
+    return TRUE;
+}
+
+/* These are the daemon's, too: it is its reading that the backing file sees. What is the default
+ * is not handed on, since libfuse knows no word for it. */
+static gboolean take_access_time(MountOptions *options, const char *name, const char *value,
+                                 GError **error)
+{
+    const char *word = g_str_has_prefix(name, "no") ? name + 2 : name;
+    g_autofree char *off = g_strconcat("no", word, NULL);
+    gboolean *option = strcmp(word, "atime") == 0 ? &options->no_atime : &options->no_diratime;
+
+    if (value != NULL)
+        return refuse_value(error, name);
+    *option = word != name;
+    if (*option)
+        hand_on(options, name, NULL, name);
+    else
+        take_back(options, off, NULL);
     return TRUE;
 }
 
@@ -259,6 +279,18 @@ static gboolean take_and_drop(MountOptions *options, const char *name, const cha
     if (value != NULL)
         return refuse_value(error, name);
     return TRUE;
+}
+
+static gboolean refuse_strictatime(MountOptions *options, const char *name, const char *value,
+                                   GError **error)
+{
+    (void)options;
+    (void)value;
+    g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+                "option %s cannot be kept: access times are set by the filesystem below, which is "
+                "to be mounted with it",
+                name);
+    return FALSE;
 }
 
 static gboolean refuse_source(MountOptions *options, const char *name, const char *value,
@@ -309,8 +341,12 @@ static const struct {
     {"noexec", take_flag},
     {"sync", take_flag},
     {"async", take_flag},
-    {"atime", take_flag},
-    {"noatime", take_flag},
+    {"atime", take_access_time},
+    {"noatime", take_access_time},
+    {"diratime", take_access_time},
+    {"nodiratime", take_access_time},
+    {"symfollow", take_flag},
+    {"nosymfollow", take_flag},
     {"dirsync", take_flag},
     {"auto_unmount", take_flag},
     /* Whether the kernel checks permissions is decided by who is let in. */
@@ -326,10 +362,17 @@ static const struct {
     /* Access times are kept by the filesystem below, as it was mounted; these promise no more. */
     {"relatime", take_and_drop},
     {"norelatime", take_and_drop},
+    {"strictatime", refuse_strictatime},
     {"nostrictatime", take_and_drop},
-    {"diratime", take_and_drop},
     {"lazytime", take_and_drop},
     {"nolazytime", take_and_drop},
+    /* Of no meaning to a filesystem of this kind, or to any by now. */
+    {"silent", take_and_drop},
+    {"loud", take_and_drop},
+    {"mand", take_and_drop},
+    {"nomand", take_and_drop},
+    {"iversion", take_and_drop},
+    {"noiversion", take_and_drop},
 };
 
 static gboolean take_option(MountOptions *options, const char *text, GError **error)

@@ -86,16 +86,20 @@ void warden_drop_pages(Warden *warden, Node *node, off_t off, off_t length)
     add_job(warden, (Job){.node = node, .off = off, .length = length});
 }
 
-/* fuse_lowlevel_notify_inval_inode: a negative offset means the attributes alone. */
-void warden_forget_attributes(Warden *warden, Node *node)
-{
-    add_job(warden, (Job){.node = node, .off = -1});
-}
-
 void warden_trim(Warden *warden)
 {
     atomic_store(&warden->trimming, TRUE);
     warden_wake(warden);
+}
+
+/* A negative offset means the attributes alone (fuse_lowlevel_notify_inval_inode); for these the
+ * kernel takes no lock, and an inode that somebody has open is not about to go. */
+void warden_forget_attributes(Warden *warden, Node *node)
+{
+    int r = fuse_lowlevel_notify_inval_inode(warden->fs->se, node_number(node), -1, 0);
+
+    if (r != 0 && r != -ENOENT)
+        g_debug("cannot have attributes forgotten: %s", g_strerror(-r));
 }
 
 /* ENOENT: the kernel has forgotten it by itself. */

@@ -36,7 +36,7 @@ void warden_close_directory(Warden *warden, Node *directory);
 void warden_drop_pages(Warden *warden, Node *node, off_t off, off_t length);
 
 /* The kernel shall ask for a file's attributes again: something changed them that it does not know
- * of. */
+ * of. At once, from within the request of one who has the file open. */
 void warden_forget_attributes(Warden *warden, Node *node);
 
 /* The processes that still reach past the mount: GPtrArray of BypassProcess, owned. */

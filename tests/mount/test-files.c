@@ -215,6 +215,9 @@ static void deed_modes(gconstpointer data G_GNUC_UNUSED, GString *said)
     }
     twin_say(said, "chown clears suid", chown("f", 1, 2));
     twin_say_stat(said, "f");
+    twin_say(said, "suid again", fchmod(fd, 06777));
+    twin_say(said, "chown to nobody else", chown("f", (uid_t)-1, (gid_t)-1));
+    twin_say_stat(said, "f");
     twin_say(said, "chmod of a link", symlink("f", "l"));
     twin_say(said, "follows", chmod("l", 0640));
     twin_say_stat(said, "f");
@@ -226,7 +229,8 @@ static void deed_flags(gconstpointer data G_GNUC_UNUSED, GString *said)
 {
     int fd = make("f", "x");
     struct fsxattr extended = {0};
-    int kept = 0, flags, other;
+    int kept = 0, generation = 0, flags, other;
+    char label[FSLABEL_MAX] = "";
 
     twin_say(said, "get", ioctl(fd, FS_IOC_GETFLAGS, &kept));
     flags = kept | FS_APPEND_FL;
@@ -247,6 +251,9 @@ static void deed_flags(gconstpointer data G_GNUC_UNUSED, GString *said)
     twin_say(said, "nodump", ioctl(fd, FS_IOC_SETFLAGS, &flags));
     twin_say(said, "extended", ioctl(fd, FS_IOC_FSGETXATTR, &extended));
     g_string_append_printf(said, "%x\n", extended.fsx_xflags);
+    twin_say(said, "generation", ioctl(fd, FS_IOC_GETVERSION, &generation));
+    twin_say(said, "label", ioctl(fd, FS_IOC_GETFSLABEL, label));
+    g_string_append_printf(said, "%.*s\n", FSLABEL_MAX, label);
     twin_say(said, "unlink now", unlink("f"));
 }
 
@@ -396,13 +403,18 @@ static void deed_mappings(gconstpointer in_memory, GString *said)
 
 static void deed_copies(gconstpointer data G_GNUC_UNUSED, GString *said)
 {
+    struct timespec times[2] = {{.tv_sec = 1000}, {.tv_sec = 2000}};
     int from = make("f", "0123456789");
     int to = make("t", "");
+    struct stat st;
     loff_t off_in = 2, off_out = 4;
     off_t off = 1;
     int pipes[2];
 
+    twin_say(said, "times", futimens(from, times));
     twin_say(said, "copy_file_range", copy_file_range(from, &off_in, to, &off_out, 5, 0));
+    stat("f", &st);
+    g_string_append_printf(said, "read %s\n", st.st_atim.tv_sec == 1000 ? "then" : "now");
     twin_say(said, "sendfile", sendfile(to, from, &off, 3));
     twin_say(said, "beyond the end", copy_file_range(from, &(loff_t){100}, to, NULL, 5, 0));
     if (pipe2(pipes, O_CLOEXEC) == 0) {
@@ -521,6 +533,26 @@ static void files_do_so_in_place(void **state G_GNUC_UNUSED)
     compare_all(TRUE);
 }
 
+/* libfuse refuses a mount where it does not know a word, or was not told one twice. */
+static void options_of_fuse_and_mount_8_are_taken(void **state G_GNUC_UNUSED)
+{
+    static const char *const options[] = {"max_read=4096", "noatime,nodiratime", "atime,diratime",
+                                          "nosuid,nodev,noexec,sync,dirsync", "relatime,lazytime"};
+
+    for (guint i = 0; i < G_N_ELEMENTS(options); i++) {
+        Scene *scene = scene_new(FALSE);
+        g_autofree char *below = g_build_filename(scene->backing, "f", NULL);
+        g_autofree char *path = g_build_filename(scene->mountpoint, "f", NULL);
+        g_autofree char *text = NULL;
+
+        assert_true(g_file_set_contents(below, "text", 4, NULL));
+        assert_true(scene_mount(scene, options[i]));
+        assert_true(g_file_get_contents(path, &text, NULL, NULL));
+        assert_string_equal(text, "text");
+        assert_true(scene_free(scene));
+    }
+}
+
 /* --- what the mount says of a file below -------------------------------------------------------
  */
 
@@ -584,6 +616,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(files_do_what_they_do_on_the_disk),
         cmocka_unit_test(files_do_so_in_place),
+        cmocka_unit_test(options_of_fuse_and_mount_8_are_taken),
         cmocka_unit_test(births_are_those_below),
     };
 

@@ -149,6 +149,21 @@ static void generic_options_are_handed_on(void **state)
                               "auto_unmount,max_read=4096");
 }
 
+static void last_of_opposites_is_handed_on(void **state)
+{
+    g_autoptr(MountOptions) options =
+        parse("noatime,nodiratime,nosymfollow,max_read=1,atime,diratime,symfollow,max_read=8192");
+
+    (void)state;
+    assert_false(options->no_atime);
+    assert_false(options->no_diratime);
+    assert_int_equal(options->max_read_bytes, 8192);
+    assert_handed_on(options, "symfollow,max_read=8192");
+    assert_true(mount_options_parse(options, "nodiratime,nosymfollow", NULL));
+    assert_true(options->no_diratime);
+    assert_handed_on(options, "max_read=8192,nodiratime,nosymfollow");
+}
+
 static void words_of_fstab_are_dropped(void **state)
 {
     g_autoptr(MountOptions) options =
@@ -162,7 +177,8 @@ static void words_of_fstab_are_dropped(void **state)
 static void how_access_times_are_kept_is_left_to_the_filesystem_below(void **state)
 {
     g_autoptr(MountOptions) options =
-        parse("relatime,norelatime,nostrictatime,diratime,lazytime,nolazytime");
+        parse("relatime,norelatime,nostrictatime,diratime,lazytime,nolazytime,"
+              "silent,loud,mand,nomand,iversion,noiversion");
 
     (void)state;
     assert_false(options->no_atime);
@@ -194,6 +210,9 @@ static void refusals_name_the_option_and_what_it_takes(void **state)
     assert_refused("allow_other=yes", "option allow_other takes no value");
     assert_refused("nofail=", "option nofail takes no value");
     assert_refused("fsname=x", "option fsname= cannot be set: other commands find the mount by it");
+    assert_refused("strictatime", "option strictatime cannot be kept: access times are set by the "
+                                  "filesystem below, which is to be mounted with it");
+    assert_refused("nodiratime=1", "option nodiratime takes no value");
     assert_refused("allow_root",
                    "option allow_root is not supported; allow_other lets root in, too");
     assert_refused("ro,foo,rw", "unknown mount option \"foo\"; see leasefs mount --help");
@@ -282,6 +301,7 @@ int main(void)
         cmocka_unit_test(empty_list_is_no_glob),
         cmocka_unit_test(comma_can_be_escaped),
         cmocka_unit_test(generic_options_are_handed_on),
+        cmocka_unit_test(last_of_opposites_is_handed_on),
         cmocka_unit_test(words_of_fstab_are_dropped),
         cmocka_unit_test(how_access_times_are_kept_is_left_to_the_filesystem_below),
         cmocka_unit_test(refusals_name_the_option_and_what_it_takes),
