@@ -57,9 +57,12 @@ void node_give_number_locked(NodeTable *table, Node *node)
                                 node->ino >= MADE_UP || find_locked(table, node->ino) != NULL))
         node->number = MADE_UP | serial;
     /* unique for the number; the same again after it was forgotten, where there is a birth time */
-    node->generation = node->btime_ns != 0
-                           ? (guint32)(((guint64)node->btime_ns * 0x9e3779b97f4a7c15u) >> 32)
-                           : (guint32)serial;
+    if (table->root == NULL)
+        node->generation = 0; /* the kernel's own, for the root */
+    else
+        node->generation = node->btime_ns != 0
+                               ? (guint32)(((guint64)node->btime_ns * 0x9e3779b97f4a7c15u) >> 32)
+                               : (guint32)serial;
     g_hash_table_add(table->by_number, node);
 }
 
