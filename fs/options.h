@@ -29,9 +29,9 @@ typedef struct MountOptions {
     char *state_dir;          /* NULL: the default */
     gboolean allow_other;
     gboolean no_atime, no_diratime;
-    gboolean read_only;    /* ro */
+    gboolean read_only;     /* ro */
     guint32 max_read_bytes; /* 0: as the kernel likes */
-    GPtrArray *fuse;    /* options handed on to libfuse and mount(8), `allow_other` too */
+    GPtrArray *fuse;        /* options handed on to libfuse and mount(8), `allow_other` too */
 } MountOptions;
 
 MountOptions *mount_options_new(void);

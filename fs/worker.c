@@ -71,9 +71,10 @@ static ssize_t read_from(Worker *worker, int fd)
     return n;
 }
 
+/* Not where a thread comes beside whoever asks often: the others need the processors themselves. */
 static gboolean is_worth_looking_again(Worker *worker)
 {
-    if (worker->pool->n_cpus < 2)
+    if (worker->pool->n_cpus < 2 || worker->pool->host)
         return FALSE;
     if (worker->luck > 0)
         return TRUE;
