@@ -16,6 +16,7 @@ static _Thread_local Placement *current;
 void placement_init(Placement *placement, PlacementHost *host)
 {
     placement->host = host;
+    placement->refused = FALSE;
     placement->tid = gettid();
     placement->caller = 0;
     placement->in_a_row = 0;
@@ -70,7 +71,7 @@ static void come_beside(Placement *placement)
         move_to_caller(placement);
     } else {
         atomic_store(&placement->beside, FALSE);
-        placement->host = NULL;
+        placement->refused = TRUE;
     }
 }
 
@@ -98,7 +99,7 @@ void placement_leave(void)
 void placement_follow(Placement *placement, guint32 caller, gboolean slept)
 {
     placement->slept |= slept;
-    if (!placement->host || caller == 0)
+    if (!placement->host || placement->refused || caller == 0)
         return;
     if (placement_is_beside(placement) &&
         (caller != placement->caller || atomic_load(&placement->called) != PLACEMENT_NOT_CALLED))

@@ -50,6 +50,7 @@ typedef enum PlacementCall {
 
 typedef struct Placement {
     PlacementHost *host; /* NULL: never beside */
+    gboolean refused;    /* never again */
     pid_t tid;
     guint32 caller;
     guint in_a_row; /* of the caller's requests */
