@@ -146,11 +146,19 @@ static int change_times(int fd, const struct stat *attr, int to_set)
 
 #define SETS_ANYTHING (FUSE_SET_ATTR_MODE | SETS_OWNER | FUSE_SET_ATTR_SIZE | SETS_TIMES)
 
-/* chown(2) with neither owner comes as the wish to set nothing: it takes suid and sgid away, and
- * sets the time of change, whoever calls. */
-static gboolean is_empty_chown(int to_set)
+/* The wish to set nothing is a chown(2) with neither owner, which takes suid and sgid away and sets
+ * the time of change. Or it comes before a write, from a kernel that would take these away itself
+ * and has left it to us: the write does that (creds_clear_suid), and must not fail for it. The
+ * request does not tell which of both it is, so the file's owner and root get the former. */
+static void chown_to_nobody_else(fuse_req_t req, int fd)
 {
-    return (to_set & SETS_ANYTHING) == 0;
+    uid_t caller = fuse_req_ctx(req)->uid;
+    struct stat st;
+
+    if (fstatat(fd, "", &st, AT_EMPTY_PATH) != 0 || (caller != 0 && caller != st.st_uid))
+        return;
+    if (fchownat(fd, "", (uid_t)-1, (gid_t)-1, AT_EMPTY_PATH) != 0)
+        g_debug("cannot clear suid: %s", g_strerror(errno));
 }
 
 static int set_attributes(fuse_req_t req, Fs *fs, const Change *change, Node *node,
@@ -160,13 +168,15 @@ static int set_attributes(fuse_req_t req, Fs *fs, const Change *change, Node *no
     int r = 0;
 
     guard_assert_admitted(change);
-    if ((to_set & (FUSE_SET_ATTR_MODE | SETS_OWNER | SETS_TIMES)) || is_empty_chown(to_set))
+    if ((to_set & SETS_ANYTHING) != FUSE_SET_ATTR_SIZE)
         r = node_fd_get(fs->nodes, node, &fd);
     if (r == 0 && (to_set & FUSE_SET_ATTR_MODE))
         r = change_mode(fs, node, &fd,
                         to_set & SETS_OWNER ? mode_after_chown(fs, &fd, attr->st_mode)
                                             : attr->st_mode);
-    if (r == 0 && ((to_set & SETS_OWNER) || is_empty_chown(to_set)))
+    if (r == 0 && (to_set & SETS_ANYTHING) == 0)
+        chown_to_nobody_else(req, fd.fd);
+    if (r == 0 && (to_set & SETS_OWNER))
         r = change_owner(fd.fd, attr, to_set);
     if (r == 0 && (to_set & FUSE_SET_ATTR_SIZE))
         r = change_size(req, fs, node, attr->st_size, fi);

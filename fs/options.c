@@ -212,7 +212,7 @@ static gboolean take_max_read(MountOptions *options, const char *name, const cha
     if (value == NULL || !g_ascii_string_to_unsigned(value, 10, 1, G_MAXUINT32, &size_bytes, NULL))
         return fail(error, name, "a number of bytes such as 131072", value);
     options->max_read_bytes = (guint32)size_bytes;
-    text = g_strdup_printf("max_read=%s", value);
+    text = g_strdup_printf("max_read=%u", options->max_read_bytes);
     hand_on(options, name, NULL, text);
     return TRUE;
 }
@@ -253,22 +253,24 @@ static gboolean take_flag(MountOptions *options, const char *name, const char *v
     return TRUE;
 }
 
-/* These are the daemon's, too: it is its reading that the backing file sees. What is the default
- * is not handed on, since libfuse knows no word for it. */
+/* The daemon's: it is its reading that the backing file sees. `noatime` is shown in the table of
+ * mounts, too; the other words are not known to libfuse or to every fusermount3. */
 static gboolean take_access_time(MountOptions *options, const char *name, const char *value,
                                  GError **error)
 {
-    const char *word = g_str_has_prefix(name, "no") ? name + 2 : name;
-    g_autofree char *off = g_strconcat("no", word, NULL);
-    gboolean *option = strcmp(word, "atime") == 0 ? &options->no_atime : &options->no_diratime;
+    gboolean off = g_str_has_prefix(name, "no");
+    gboolean of_all = g_str_has_suffix(name, "atime") && !g_str_has_suffix(name, "diratime");
 
     if (value != NULL)
         return refuse_value(error, name);
-    *option = word != name;
-    if (*option)
-        hand_on(options, name, NULL, name);
+    if (of_all)
+        options->no_atime = off;
     else
-        take_back(options, off, NULL);
+        options->no_diratime = off;
+    if (of_all && off)
+        hand_on(options, name, NULL, name);
+    else if (of_all)
+        take_back(options, "noatime", NULL);
     return TRUE;
 }
 

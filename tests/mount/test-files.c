@@ -533,26 +533,6 @@ static void files_do_so_in_place(void **state G_GNUC_UNUSED)
     compare_all(TRUE);
 }
 
-/* libfuse refuses a mount where it does not know a word, or was not told one twice. */
-static void options_of_fuse_and_mount_8_are_taken(void **state G_GNUC_UNUSED)
-{
-    static const char *const options[] = {"max_read=4096", "noatime,nodiratime", "atime,diratime",
-                                          "nosuid,nodev,noexec,sync,dirsync", "relatime,lazytime"};
-
-    for (guint i = 0; i < G_N_ELEMENTS(options); i++) {
-        Scene *scene = scene_new(FALSE);
-        g_autofree char *below = g_build_filename(scene->backing, "f", NULL);
-        g_autofree char *path = g_build_filename(scene->mountpoint, "f", NULL);
-        g_autofree char *text = NULL;
-
-        assert_true(g_file_set_contents(below, "text", 4, NULL));
-        assert_true(scene_mount(scene, options[i]));
-        assert_true(g_file_get_contents(path, &text, NULL, NULL));
-        assert_string_equal(text, "text");
-        assert_true(scene_free(scene));
-    }
-}
-
 /* --- what the mount says of a file below -------------------------------------------------------
  */
 
@@ -616,7 +596,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(files_do_what_they_do_on_the_disk),
         cmocka_unit_test(files_do_so_in_place),
-        cmocka_unit_test(options_of_fuse_and_mount_8_are_taken),
         cmocka_unit_test(births_are_those_below),
     };
 

@@ -205,6 +205,20 @@ static int deed_fallocate_suid(void)
     return r;
 }
 
+/* On the disk it fails, with the bits there; here it may succeed without any effect. */
+static int deed_chown_anothers_to_nobody(void)
+{
+    (void)!chown("suid", (uid_t)-1, (gid_t)-1);
+    return 0;
+}
+
+static int deed_write_own_suid(void)
+{
+    if (chmod("own", 04755) != 0)
+        return -errno;
+    return write_to("own", 0);
+}
+
 static int deed_chown_own(void)
 {
     return done(chown("own", (uid_t)-1, TEAM));
@@ -284,6 +298,8 @@ static const UserDeed deeds[] = {
     {"open a suid file with O_TRUNC", deed_open_truncating_suid, "suid"},
     {"truncate a suid file", deed_truncate_suid, "suid"},
     {"fallocate a suid file", deed_fallocate_suid, "suid"},
+    {"chown of another's suid file to nobody else", deed_chown_anothers_to_nobody, "suid"},
+    {"write to an own suid file", deed_write_own_suid, "own"},
     {"chown to an own group", deed_chown_own, "own"},
     {"chown to a stranger's group", deed_chown_own_to_strangers_group, "own"},
     {"chmod g+s where the group is another's", deed_chmod_own_sgid, "anothers-group"},
