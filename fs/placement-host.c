@@ -21,6 +21,7 @@ typedef struct RealHost {
     PlacementHost base;
     ProcessTable *processes;
     int loadavg_fd;
+    cpu_set_t free; /* what a thread is set to that is held to no processor by us */
 } RealHost;
 
 static gint64 host_now_ns(PlacementHost *host G_GNUC_UNUSED)
@@ -78,8 +79,9 @@ static void host_prepare(PlacementHost *host G_GNUC_UNUSED)
                       IOPRIO_CLASS_BE << IOPRIO_CLASS_SHIFT | (nice + 20) / 5);
 }
 
-static void host_move(PlacementHost *host G_GNUC_UNUSED, int cpu)
+static void host_move(PlacementHost *base, int cpu)
 {
+    RealHost *host = (RealHost *)base;
     cpu_set_t allowed, there;
 
     if (cpu == sched_getcpu() || cpu >= CPU_SETSIZE ||
@@ -88,7 +90,7 @@ static void host_move(PlacementHost *host G_GNUC_UNUSED, int cpu)
     CPU_ZERO(&there);
     CPU_SET(cpu, &there);
     if (sched_setaffinity(0, sizeof there, &there) == 0)
-        sched_setaffinity(0, sizeof allowed, &allowed);
+        sched_setaffinity(0, sizeof host->free, &host->free);
 }
 
 static int host_set_yielding(PlacementHost *host G_GNUC_UNUSED, pid_t tid, gboolean yielding)
@@ -98,27 +100,41 @@ static int host_set_yielding(PlacementHost *host G_GNUC_UNUSED, pid_t tid, gbool
     return sched_setscheduler(tid, yielding ? SCHED_IDLE : SCHED_OTHER, &param) == 0 ? 0 : -errno;
 }
 
-/* In a thread of its own, which may remain what it became. */
-static void *try_to_yield(void *data)
-{
-    gboolean *can_return = data;
+typedef struct Trial {
+    gboolean can_return; /* from yielding */
+    cpu_set_t free;
+} Trial;
 
-    *can_return = host_set_yielding(NULL, 0, TRUE) == 0 && host_set_yielding(NULL, 0, FALSE) == 0;
+/* In a thread of its own, which may remain what it became. Who may use all processors there are
+ * shall be free to use those that come, too. */
+static void *try_out(void *data)
+{
+    Trial *trial = data;
+    cpu_set_t own, all, allowed;
+
+    trial->can_return =
+        host_set_yielding(NULL, 0, TRUE) == 0 && host_set_yielding(NULL, 0, FALSE) == 0;
+    memset(&all, 0xff, sizeof all);
+    if (sched_getaffinity(0, sizeof own, &own) != 0)
+        return NULL;
+    trial->free = own;
+    if (sched_setaffinity(0, sizeof all, &all) == 0 &&
+        sched_getaffinity(0, sizeof allowed, &allowed) == 0 && CPU_EQUAL(&own, &allowed))
+        trial->free = all;
     return NULL;
 }
 
-static gboolean can_return_from_yielding(void)
+static Trial try_in_a_thread(void)
 {
-    gboolean can_return = FALSE;
+    Trial trial = {.can_return = FALSE};
     pthread_t thread;
 
-    if (pthread_create(&thread, NULL, try_to_yield, &can_return) != 0)
-        return FALSE;
-    pthread_join(thread, NULL);
-    return can_return;
+    if (pthread_create(&thread, NULL, try_out, &trial) == 0)
+        pthread_join(thread, NULL);
+    return trial;
 }
 
-static guint count_cpus(void)
+guint placement_count_cpus(void)
 {
     cpu_set_t cpus;
 
@@ -127,12 +143,16 @@ static guint count_cpus(void)
 
 PlacementHost *placement_host_new(ProcessTable *processes)
 {
-    guint n_cpus = count_cpus();
+    guint n_cpus = placement_count_cpus();
     autofd loadavg_fd = -1;
     RealHost *host;
+    Trial trial;
 
     /* A policy that somebody chose for the daemon stays. */
-    if (n_cpus < 2 || sched_getscheduler(0) != SCHED_OTHER || !can_return_from_yielding())
+    if (n_cpus < 2 || sched_getscheduler(0) != SCHED_OTHER)
+        return NULL;
+    trial = try_in_a_thread();
+    if (!trial.can_return)
         return NULL;
     loadavg_fd = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
     if (loadavg_fd < 0)
@@ -148,6 +168,7 @@ PlacementHost *placement_host_new(ProcessTable *processes)
         .set_yielding = host_set_yielding,
     };
     host->processes = processes;
+    host->free = trial.free;
     host->loadavg_fd = fd_steal(&loadavg_fd);
     return &host->base;
 }

@@ -6,7 +6,7 @@
 #define BESIDE_AFTER      16 /* requests of one caller in a row */
 #define SLOW              8  /* requests from one look of the lookout to the next: not worth it */
 #define LOOKING           3  /* the lookout itself, the thread that is beside, and its caller */
-#define AFTER_CROWDED_NS  (20 * NS_PER_MS)
+#define AFTER_CALLED_NS   (20 * NS_PER_MS)
 #define AFTER_STARVED_NS  (100 * NS_PER_MS)
 #define AFTER_STARVED_MAX (3200 * NS_PER_MS)
 #define PROVEN            4096 /* requests in a row without any harm */
@@ -23,8 +23,9 @@ void placement_init(Placement *placement, PlacementHost *host)
     placement->slept = FALSE;
     placement->not_before_ns = 0;
     placement->ban_ns = AFTER_STARVED_NS;
-    atomic_init(&placement->beside, FALSE);
-    atomic_init(&placement->called, PLACEMENT_NOT_CALLED);
+    /* the lookout may look already */
+    atomic_store(&placement->beside, FALSE);
+    atomic_store(&placement->called, PLACEMENT_NOT_CALLED);
     current = placement;
     if (host)
         host->prepare(host);
@@ -62,7 +63,7 @@ static void come_beside(Placement *placement)
     if (now_ns < placement->not_before_ns)
         return;
     if (is_crowded(host, 1)) {
-        placement->not_before_ns = now_ns + AFTER_CROWDED_NS;
+        placement->not_before_ns = now_ns + AFTER_CALLED_NS;
         return;
     }
     atomic_store(&placement->called, PLACEMENT_NOT_CALLED);
@@ -78,15 +79,20 @@ static void come_beside(Placement *placement)
 static void leave(Placement *placement)
 {
     PlacementHost *host = placement->host;
+    int called = atomic_load(&placement->called);
 
-    host->set_yielding(host, placement->tid, FALSE);
+    /* somebody has taken the right from us meanwhile: the next request tries again */
+    if (host->set_yielding(host, placement->tid, FALSE) != 0)
+        return;
     atomic_store(&placement->beside, FALSE);
-    if (atomic_load(&placement->called) == PLACEMENT_CALLED_STARVED) {
+    if (called == PLACEMENT_CALLED_STARVED) {
         placement->not_before_ns = host->now_ns(host) + placement->ban_ns;
         placement->ban_ns = MIN(2 * placement->ban_ns, AFTER_STARVED_MAX);
-    } else if (placement->in_a_row >= PROVEN) {
-        placement->ban_ns = AFTER_STARVED_NS;
+    } else if (called == PLACEMENT_CALLED) {
+        placement->not_before_ns = host->now_ns(host) + AFTER_CALLED_NS;
     }
+    if (called != PLACEMENT_CALLED_STARVED && placement->in_a_row >= PROVEN)
+        placement->ban_ns = AFTER_STARVED_NS;
     placement->in_a_row = 0;
 }
 
@@ -98,6 +104,7 @@ void placement_leave(void)
 
 void placement_follow(Placement *placement, guint32 caller, gboolean slept)
 {
+    atomic_fetch_add_explicit(&placement->taken, 1, memory_order_relaxed);
     placement->slept |= slept;
     if (!placement->host || placement->refused || caller == 0)
         return;
@@ -115,10 +122,13 @@ void placement_follow(Placement *placement, guint32 caller, gboolean slept)
     placement->slept = FALSE;
 }
 
-void placement_look_after(Placement *placement, guint n_taken, gboolean waiting)
+void placement_look_after(Placement *placement, gboolean waiting)
 {
+    guint taken = atomic_load_explicit(&placement->taken, memory_order_relaxed);
+    guint n_taken = taken - placement->taken_before;
     PlacementHost *host = placement->host;
 
+    placement->taken_before = taken;
     if (!placement_is_beside(placement))
         return;
     if (n_taken < SLOW)

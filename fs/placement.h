@@ -18,8 +18,8 @@
  * others want to run. It leaves before it takes a lock that the lookout takes. Where a thread could
  * not leave again (that needs CAP_SYS_NICE, or RLIMIT_NICE of 20), none comes beside.
  *
- * Thread safety: a placement is its thread's; placement_is_beside and placement_call_back may be
- * used by another one.
+ * Thread safety: a placement is its thread's; placement_is_beside and placement_look_after may be
+ * used by another one, the lookout.
  */
 #include <stdatomic.h>
 #include <sys/types.h>
@@ -56,9 +56,11 @@ typedef struct Placement {
     guint in_a_row; /* of the caller's requests */
     gboolean slept; /* since the caller's last request */
     gint64 not_before_ns;
-    gint64 ban_ns; /* how long not, after it has starved the next time */
+    gint64 ban_ns; /* for how long, after it has starved the next time */
     _Atomic gboolean beside;
-    _Atomic int called; /* PlacementCall */
+    _Atomic int called;  /* PlacementCall */
+    _Atomic guint taken; /* requests */
+    guint taken_before;  /* the lookout's: when it looked last */
 } Placement;
 
 /* By the thread itself, which may be placed no more than once. */
@@ -70,9 +72,12 @@ void placement_follow(Placement *placement, guint32 caller, gboolean slept);
 void placement_leave(void);
 
 gboolean placement_is_beside(const Placement *placement);
-/* By the lookout, with how many requests were taken since it looked last and whether one waits.
- * Calls the thread back where it should not be beside any more. */
-void placement_look_after(Placement *placement, guint n_taken, gboolean waiting);
+/* By the lookout, now and then, with whether a request waits. Calls the thread back where it should
+ * not be beside any more. */
+void placement_look_after(Placement *placement, gboolean waiting);
+
+/* How many processors this process may use. */
+guint placement_count_cpus(void);
 
 /* The real one; NULL where no thread can come beside and leave again, or there is one processor. */
 PlacementHost *placement_host_new(ProcessTable *processes);

@@ -93,7 +93,7 @@ void warden_trim(Warden *warden)
 }
 
 /* A negative offset means the attributes alone (fuse_lowlevel_notify_inval_inode); for these the
- * kernel takes no lock, and an inode that somebody has open is not about to go. */
+ * kernel takes no lock, and an inode that a request names is not about to go. */
 void warden_forget_attributes(Warden *warden, Node *node)
 {
     int r = fuse_lowlevel_notify_inval_inode(warden->fs->se, node_number(node), -1, 0);

@@ -6,8 +6,9 @@
  *
  * Such a notification waits for write-back, which comes as requests to the workers. From inside a
  * request it would wait for itself; therefore only this thread sends one, and it takes part in no
- * request. At the end it is done before the workers are, else a notification would wait for them
- * for ever.
+ * request. The exception is what only takes something off a list in the kernel's memory, with no
+ * lock and no page to wait for: that attributes, or all names, are to be asked for again. At the
+ * end it is done before the workers are, else a notification would wait for them for ever.
  *
  * Thread safety: the functions that queue something may be called from any thread.
  */
@@ -36,7 +37,7 @@ void warden_close_directory(Warden *warden, Node *directory);
 void warden_drop_pages(Warden *warden, Node *node, off_t off, off_t length);
 
 /* The kernel shall ask for a file's attributes again: something changed them that it does not know
- * of. At once, from within the request of one who has the file open. */
+ * of. At once, from within a request that names the file, which keeps its inode. */
 void warden_forget_attributes(Warden *warden, Node *node);
 
 /* The processes that still reach past the mount: GPtrArray of BypassProcess, owned. */

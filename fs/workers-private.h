@@ -6,8 +6,8 @@
  * One thread reads, as long as that suffices. It is awake when the next request comes, has its data
  * in the processor's cache, and the kernel wakes nobody; of several that wait the kernel wakes
  * another one each time. What costs most is the waking: so a thread comes beside its caller
- * (placement.h), or, where it cannot, looks for the next request a few times before it sleeps, if
- * that has paid of late.
+ * (placement.h). Where the daemon has no right to that, it looks for the next request a few times
+ * before it sleeps, if that has paid of late.
  *
  * While it answers, nobody reads. That is made good in three ways. An operation that will wait for
  * a disk calls another thread first (workers_will_block). Where a thread finds one request after

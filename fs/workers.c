@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "workers-private.h"
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <time.h>
 
@@ -175,22 +174,22 @@ static gboolean is_request_waiting(Workers *pool)
     return atomic_load(&pool->readers) == 0 || poll(&request, 1, 0) > 0;
 }
 
-static void look_after_placements_locked(Workers *pool, guint n_taken)
+static void look_after_placements_locked(Workers *pool)
 {
     for (guint i = 0; i < pool->live->len; i++) {
         Worker *worker = g_ptr_array_index(pool->live, i);
 
         if (placement_is_beside(&worker->placement))
-            placement_look_after(&worker->placement, n_taken, is_request_waiting(pool));
+            placement_look_after(&worker->placement, is_request_waiting(pool));
     }
 }
 
 /* Threads that hang are made up for; when they no longer hang, one suffices again. */
-static void look_after_locked(Workers *pool, guint n_taken)
+static void look_after_locked(Workers *pool, gboolean any_taken)
 {
     int wanted = atomic_load(&pool->wanted);
 
-    if (atomic_load(&pool->readers) == 0 && n_taken == 0) {
+    if (atomic_load(&pool->readers) == 0 && !any_taken) {
         if (wanted < MAX_READERS)
             atomic_store(&pool->wanted, wanted + 1);
         call_another_locked(pool);
@@ -210,8 +209,8 @@ static void look_out_locked(Workers *pool)
         wait_a_moment_locked(pool, LOOK_MS);
         join_those_who_left(pool);
         now = atomic_load(&pool->taken);
-        look_after_locked(pool, now - taken);
-        look_after_placements_locked(pool, now - taken);
+        look_after_placements_locked(pool); /* first: what follows may wait for one of them */
+        look_after_locked(pool, now != taken);
         quiet = now == taken && atomic_load(&pool->readers) > 0 ? quiet + 1 : 0;
         taken = now;
         if (quiet >= LOOKS_TO_DOZE)
@@ -241,6 +240,7 @@ int workers_run(Workers *pool)
     look_out_locked(pool);
     fuse_session_exit(pool->fs->se);
     while (pool->live->len > 0) {
+        look_after_placements_locked(pool);
         kick_locked(pool);
         wait_a_moment_locked(pool, KICK_MS);
         join_those_who_left(pool);
@@ -252,13 +252,6 @@ int workers_run(Workers *pool)
 }
 
 /* --- lifetime --------------------------------------------------------------------------------- */
-
-static guint count_cpus(void)
-{
-    cpu_set_t cpus;
-
-    return sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? (guint)CPU_COUNT(&cpus) : 1;
-}
 
 Workers *workers_new(Fs *fs, WorkersTake take, int *error_out)
 {
@@ -274,7 +267,7 @@ Workers *workers_new(Fs *fs, WorkersTake take, int *error_out)
     pool->fs = fs;
     pool->take = take;
     pool->clones = TRUE;
-    pool->n_cpus = count_cpus();
+    pool->n_cpus = placement_count_cpus();
     pool->host = placement_host_new(fs->processes);
     atomic_init(&pool->wanted, 1);
     pool->live = g_ptr_array_new();

@@ -6,12 +6,14 @@
 #include "scene.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -104,6 +106,7 @@ static void requests_that_hang_keep_no_other_waiting(void **state G_GNUC_UNUSED)
 /* --- beside a caller (fs/placement.h) --------------------------------------------------------- */
 
 #define CHANGES 2000
+#define QUIET   50 /* tries on a quiet machine, one of which is to succeed */
 
 static int change_often(void *state G_GNUC_UNUSED, const char *path)
 {
@@ -172,6 +175,58 @@ static void load_starves_no_request(void **state G_GNUC_UNUSED)
     assert_true(scene_free(scene));
 }
 
+/* Whether a thread here could, and come back from it. */
+static void *try_to_give_way(void *possible)
+{
+    struct sched_param param = {.sched_priority = 0};
+
+    *(gboolean *)possible = sched_setscheduler(0, SCHED_IDLE, &param) == 0 &&
+                            sched_setscheduler(0, SCHED_OTHER, &param) == 0;
+    return NULL;
+}
+
+/* Nobody but this process wants to run. */
+static gboolean machine_is_quiet(void)
+{
+    g_autofree char *line = NULL;
+    int n = 0;
+
+    return g_file_get_contents("/proc/loadavg", &line, NULL, NULL) &&
+           sscanf(line, "%*s %*s %*s %d/", &n) == 1 && n <= 1;
+}
+
+/* One that asks often is come beside, if the machine has nothing else to do. One with much to do
+ * proves nothing: that is said then. */
+static void thread_gives_way_to_one_who_asks_often(void **state G_GNUC_UNUSED)
+{
+    Scene *scene = scene_new(FALSE);
+    g_autofree char *path = file_in(scene->backing, "file", 0);
+    gboolean possible = FALSE, seen = FALSE;
+    int n_quiet = 0;
+    pthread_t thread;
+    Agent *ann;
+
+    assert_int_equal(pthread_create(&thread, NULL, try_to_give_way, &possible), 0);
+    pthread_join(thread, NULL);
+    possible = possible && g_get_num_processors() > 1;
+    assert_true(g_file_set_contents(path, "text", 4, NULL));
+    assert_true(scene_mount(scene, "ttl=1h"));
+    ann = scene_add_agent(scene);
+    for (gint64 limit_us = g_get_monotonic_time() + LIMIT_S * G_USEC_PER_SEC;
+         possible && !seen && n_quiet < QUIET && g_get_monotonic_time() < limit_us;) {
+        gboolean quiet = machine_is_quiet();
+
+        assert_int_equal(agent_do(ann, change_often, "file0"), 0);
+        seen = any_thread_gives_way(scene->daemon);
+        n_quiet += quiet && machine_is_quiet();
+    }
+    assert_true(scene_free(scene));
+    if (!seen)
+        print_message("no thread was seen to give way: %s\n",
+                      possible ? "the machine has much to do" : "none may, or one processor");
+    assert_true(seen || n_quiet < QUIET);
+}
+
 static void no_thread_gives_way_when_nobody_asks(void **state G_GNUC_UNUSED)
 {
     Scene *scene = scene_new(FALSE);
@@ -196,6 +251,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(requests_that_hang_keep_no_other_waiting),
         cmocka_unit_test(load_starves_no_request),
+        cmocka_unit_test(thread_gives_way_to_one_who_asks_often),
         cmocka_unit_test(no_thread_gives_way_when_nobody_asks),
     };
 

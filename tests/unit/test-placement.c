@@ -25,6 +25,7 @@ typedef struct FakeHost {
     gboolean yields;
     int refusal; /* of the policy: 0 or -errno */
     int prepared, moved;
+    gboolean looks_on; /* the lookout, just before the policy changes */
 } FakeHost;
 
 static gint64 fake_now_ns(PlacementHost *base)
@@ -67,6 +68,10 @@ static int fake_set_yielding(PlacementHost *base, pid_t tid, gboolean yielding)
     assert_true(placement_is_beside(&host->placement));
     if (host->refusal != 0)
         return host->refusal;
+    if (host->looks_on && yielding) {
+        host->runnable = 4;
+        placement_look_after(&host->placement, FALSE);
+    }
     host->yields = yielding;
     return 0;
 }
@@ -102,6 +107,15 @@ static void ask(FakeHost *host, guint32 caller, int n)
 {
     for (int i = 0; i < n; i++)
         placement_follow(&host->placement, caller, FALSE);
+}
+
+/* As the lookout does, after so many more requests. */
+static void look(FakeHost *host, int n_taken, gboolean waiting)
+{
+    host->placement.taken_before = host->placement.taken;
+    for (int i = 0; i < n_taken; i++)
+        placement_follow(&host->placement, 0, FALSE);
+    placement_look_after(&host->placement, waiting);
 }
 
 static void expect(FakeHost *host, gboolean beside)
@@ -208,10 +222,10 @@ static void more_processors_hold_more_others(void **state)
     ask(host, ANN, MANY);
     expect(host, TRUE);
     host->runnable = 9; /* the caller and the lookout run, too */
-    placement_look_after(&host->placement, 1000, FALSE);
+    look(host, 1000, FALSE);
     expect(host, TRUE);
     host->runnable = 10;
-    placement_look_after(&host->placement, 1000, FALSE);
+    look(host, 1000, FALSE);
     assert_false(host->yields);
 }
 
@@ -221,10 +235,10 @@ static void is_called_back_when_others_want_to_run(void **state)
 
     ask(host, ANN, MANY);
     host->runnable = 3; /* the lookout, itself, its caller */
-    placement_look_after(&host->placement, 1000, FALSE);
+    look(host, 1000, FALSE);
     expect(host, TRUE);
     host->runnable = 4;
-    placement_look_after(&host->placement, 1000, FALSE);
+    look(host, 1000, FALSE);
     assert_false(host->yields); /* at once, whatever the thread does */
     ask(host, ANN, 1);
     expect(host, FALSE);
@@ -238,13 +252,16 @@ static void is_called_back_when_requests_come_slowly(void **state)
     FakeHost *host = *state;
 
     ask(host, ANN, MANY);
-    placement_look_after(&host->placement, 8, FALSE);
+    look(host, 8, FALSE);
     expect(host, TRUE);
-    placement_look_after(&host->placement, 7, FALSE);
+    look(host, 7, FALSE);
     assert_false(host->yields);
     ask(host, ANN, 1);
     expect(host, FALSE);
-    ask(host, ANN, MANY - 1); /* nobody has come to harm */
+    ask(host, ANN, 10 * MANY);
+    expect(host, FALSE);
+    host->now_ns += 20 * NS_PER_MS; /* nobody has come to harm */
+    ask(host, ANN, MANY);
     expect(host, TRUE);
 }
 
@@ -257,7 +274,7 @@ static void one_that_starved_keeps_away(void **state)
     for (guint i = 0; i < G_N_ELEMENTS(bans_ms); i++) {
         ask(host, ANN, MANY);
         expect(host, TRUE);
-        placement_look_after(&host->placement, 0, TRUE);
+        look(host, 0, TRUE);
         assert_false(host->yields);
         ask(host, ANN, 10 * MANY);
         expect(host, FALSE);
@@ -268,7 +285,7 @@ static void one_that_starved_keeps_away(void **state)
     }
     ask(host, ANN, 5000); /* all is well again */
     ask(host, BEN, MANY);
-    placement_look_after(&host->placement, 0, TRUE);
+    look(host, 0, TRUE);
     ask(host, BEN, 1);
     host->now_ns += 100 * NS_PER_MS;
     ask(host, BEN, MANY);
@@ -285,7 +302,36 @@ static void leaves_when_told(void **state)
     expect(host, FALSE);
     placement_leave();
     expect(host, FALSE);
-    placement_look_after(&host->placement, 0, TRUE);
+    look(host, 0, TRUE);
+    expect(host, FALSE);
+}
+
+/* The right to it was taken away meanwhile. Until it is back, the lookout goes on looking. */
+static void policy_that_is_not_had_back_is_asked_for_again(void **state)
+{
+    FakeHost *host = *state;
+
+    ask(host, ANN, MANY);
+    host->refusal = -EPERM;
+    ask(host, BEN, 1);
+    expect(host, TRUE);
+    look(host, 0, TRUE);
+    expect(host, TRUE);
+    host->refusal = 0;
+    ask(host, BEN, 1);
+    expect(host, FALSE);
+}
+
+/* The lookout may look between any two steps of the thread. */
+static void call_on_the_way_is_answered_by_the_next_request(void **state)
+{
+    FakeHost *host = *state;
+
+    host->looks_on = TRUE;
+    ask(host, ANN, MANY);
+    host->looks_on = FALSE;
+    assert_true(placement_is_beside(&host->placement));
+    ask(host, ANN, 1);
     expect(host, FALSE);
 }
 
@@ -345,6 +391,8 @@ int main(void)
         CASE(is_called_back_when_requests_come_slowly),
         CASE(one_that_starved_keeps_away),
         CASE(leaves_when_told),
+        CASE(policy_that_is_not_had_back_is_asked_for_again),
+        CASE(call_on_the_way_is_answered_by_the_next_request),
         CASE(where_the_policy_is_refused_all_stays),
         CASE(without_a_scheduler_all_stays),
         cmocka_unit_test(load_line_tells_how_many_want_to_run),
