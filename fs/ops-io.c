@@ -115,8 +115,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, size_t size, o
 }
 
 /* All of it, or what fitted before an error. */
-static ssize_t write_fully(const Change *change, int fd, const char *bytes, size_t size, off_t off,
-                           int flags)
+static ssize_t write_as_much(const Change *change, int fd, const char *bytes, size_t size,
+                             off_t off, int flags)
 {
     size_t done = 0;
 
@@ -135,6 +135,21 @@ static ssize_t write_fully(const Change *change, int fd, const char *bytes, size
     return (ssize_t)done;
 }
 
+/* All of it, or the error: where pages are written back the kernel does not look at how much was
+ * written, so that part of a store would be lost without a word. */
+static ssize_t write_back(const Change *change, int fd, const char *bytes, size_t size, off_t off)
+{
+    ssize_t done = write_as_much(change, fd, bytes, size, off, 0);
+    ssize_t rest;
+
+    if (done < 0 || (size_t)done == size)
+        return done;
+    rest = write_as_much(change, fd, bytes + done, size - (size_t)done, off + done, 0);
+    if (rest < 0)
+        return rest;
+    return (size_t)(done + rest) == size ? (ssize_t)size : -EIO;
+}
+
 static void op_write(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, const char *bytes, size_t size,
                      off_t off, struct fuse_file_info *fi)
 {
@@ -150,7 +165,9 @@ static void op_write(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, const char *b
         gboolean append = (fi->flags & O_APPEND) && !fi->writepage;
         Creds creds = fi->writepage ? (Creds){0} : creds_spend_as(req, fs);
 
-        n = write_fully(&change, handle->fd, bytes, size, off, append ? RWF_APPEND : 0);
+        n = fi->writepage
+                ? write_back(&change, handle->fd, bytes, size, off)
+                : write_as_much(&change, handle->fd, bytes, size, off, append ? RWF_APPEND : 0);
         creds_restore(&creds);
         if (n > 0 && !fi->writepage)
             creds_clear_suid(req, fs, handle->node, handle->fd);
@@ -198,6 +215,10 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, int mode,
         if (r == 0)
             creds_clear_suid(req, fs, handle->node, handle->fd);
         guard_end(fs->guard, &change, r);
+        /* What fails may have emptied a part before, and the kernel drops pages only if all went.
+         */
+        if (r != 0 && (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)))
+            warden_drop_pages(fs->warden, handle->node, offset, length);
     }
     fuse_reply_err(req, -r);
 }

@@ -128,6 +128,58 @@ static int task_store_into_a_hole(void *state G_GNUC_UNUSED, const char *name)
     return unlink(name) == 0 ? r : -errno;
 }
 
+#define HOLE (1 << 20) /* not more than one request writes back */
+
+static gssize count_stored(int fd)
+{
+    g_autofree char *bytes = g_malloc(HOLE);
+    gssize n_stored = 0;
+
+    if (pread(fd, bytes, HOLE, 0) != HOLE)
+        return -1;
+    for (gsize i = 0; i < HOLE; i++)
+        n_stored += bytes[i] == 'x';
+    return n_stored;
+}
+
+/* A part of it fits: that the rest is lost is told, and it is not read either, as if it were there.
+ * The kernel is told a moment later. */
+static int task_store_more_than_fits(void *state G_GNUC_UNUSED, const char *name)
+{
+    gint64 limit_us = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;
+    int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    struct statvfs vfs;
+    gssize free_bytes;
+    char *bytes;
+
+    if (fd < 0 || ftruncate(fd, HOLE) != 0 || fstatvfs(fd, &vfs) != 0)
+        return -errno;
+    free_bytes = (gssize)(vfs.f_bfree * vfs.f_frsize);
+    bytes = mmap(NULL, HOLE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (bytes == MAP_FAILED)
+        return -errno;
+    memset(bytes, 'x', HOLE);
+    if (msync(bytes, HOLE, MS_SYNC) == 0)
+        return -EILSEQ;
+    if (errno != ENOSPC)
+        return -errno;
+    munmap(bytes, HOLE);
+    while (count_stored(fd) > free_bytes && g_get_monotonic_time() < limit_us)
+        g_usleep(1000);
+    return count_stored(fd) <= free_bytes ? 0 : -EIO;
+}
+
+static int task_fill_but_half_a_hole(void *state G_GNUC_UNUSED, const char *name)
+{
+    struct statvfs vfs;
+    off_t filled = fill(name, O_WRONLY, 65536);
+
+    if (filled < 0 || truncate(name, filled - HOLE / 2) != 0 || statvfs(name, &vfs) != 0)
+        return -errno;
+    return vfs.f_bfree * vfs.f_frsize >= HOLE / 4 && vfs.f_bfree * vfs.f_frsize < HOLE ? 0
+                                                                                       : -ERANGE;
+}
+
 static int task_remove(void *state G_GNUC_UNUSED, const char *name)
 {
     return unlink(name) == 0 ? 0 : -errno;
@@ -187,6 +239,19 @@ static void a_full_disk_loses_nothing_that_was_acknowledged(void **state)
     assert_int_equal(agent_do(alice, task_store_into_a_hole, "read too"), -ENOSPC);
     assert_int_equal(agent_do(alice, task_remove, "large"), 0);
     assert_true(comes_to_fit(alice, "new"));
+    agent_kill(alice);
+    assert_int_equal(scene_umount(scene), 0);
+}
+
+static void a_store_that_fits_in_part_is_told(void **state)
+{
+    Scene *scene = *state;
+    Agent *alice = scene_add_agent(scene);
+
+    assert_int_equal(mount("none", scene->backing, "tmpfs", 0, SIZE), 0);
+    assert_true(scene_mount(scene, "ttl=1h"));
+    assert_int_equal(agent_do(alice, task_fill_but_half_a_hole, "filler"), 0);
+    assert_int_equal(agent_do(alice, task_store_more_than_fits, "hole"), 0);
     agent_kill(alice);
     assert_int_equal(scene_umount(scene), 0);
 }
@@ -269,6 +334,8 @@ int main(void)
                                         set_up_in_place, tear_down),
         cmocka_unit_test_setup_teardown(a_full_disk_loses_nothing_that_was_acknowledged,
                                         set_up_elsewhere, tear_down),
+        cmocka_unit_test_setup_teardown(a_store_that_fits_in_part_is_told, set_up_in_place,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(what_is_kept_for_root_is_not_for_users, set_up_in_place,
                                         tear_down),
     };
