@@ -197,6 +197,15 @@ static int allocate(const Change *change, int fd, int mode, off_t offset, off_t 
     return fallocate(fd, mode, offset, length) == 0 ? 0 : -errno;
 }
 
+/* What fails on a full disk may have grown the file, or emptied a part of it, before. The kernel
+ * looks for that only where all went well. */
+static void forget_half_done(Fs *fs, Node *node, int mode, off_t offset, off_t length)
+{
+    warden_forget_attributes(fs->warden, node);
+    if (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
+        warden_drop_pages(fs->warden, node, offset, length);
+}
+
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, int mode, off_t offset,
                          off_t length, struct fuse_file_info *fi)
 {
@@ -215,10 +224,8 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, int mode,
         if (r == 0)
             creds_clear_suid(req, fs, handle->node, handle->fd);
         guard_end(fs->guard, &change, r);
-        /* What fails may have emptied a part before, and the kernel drops pages only if all went.
-         */
-        if (r != 0 && (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)))
-            warden_drop_pages(fs->warden, handle->node, offset, length);
+        if (r != 0)
+            forget_half_done(fs, handle->node, mode, offset, length);
     }
     fuse_reply_err(req, -r);
 }

@@ -327,6 +327,47 @@ static void what_is_kept_for_root_is_not_for_users(void **state)
     assert_int_equal(scene_umount(scene), 0);
 }
 
+static int task_allocate_too_much(void *state, const char *name)
+{
+    off_t *size_out = state;
+    int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    struct stat st;
+    int r;
+
+    if (fd < 0 || fstat(fd, &st) != 0 || st.st_size != 0)
+        return -EIO;
+    r = fallocate(fd, 0, 0, 64 << 20) == 0 ? 0 : -errno;
+    if (stat(name, &st) != 0)
+        return -errno;
+    *size_out = st.st_size;
+    close(fd);
+    return r;
+}
+
+static int task_compare_size(void *state, const char *size)
+{
+    return *(off_t *)state == g_ascii_strtoll(size, NULL, 10) ? 0 : -ERANGE;
+}
+
+/* ext4 makes the file as long as it can before it fails. */
+static void size_after_a_failed_fallocate_is_that_below(void **state)
+{
+    Scene *scene = *state;
+    Agent *alice = scene_add_agent(scene);
+    g_autofree char *below = g_build_filename(scene->backing, "file", NULL);
+    g_autofree char *size = NULL;
+    struct stat st;
+
+    assert_true(mount_disk(scene, scene->backing));
+    assert_true(scene_mount(scene, "ttl=1h,cache=always"));
+    assert_int_equal(agent_do(alice, task_allocate_too_much, "file"), -ENOSPC);
+    assert_int_equal(stat(below, &st), 0);
+    size = g_strdup_printf("%lld", (long long)st.st_size);
+    assert_int_equal(agent_do(alice, task_compare_size, size), 0);
+    agent_kill(alice);
+    assert_int_equal(scene_umount(scene), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -336,6 +377,8 @@ int main(void)
                                         set_up_elsewhere, tear_down),
         cmocka_unit_test_setup_teardown(a_store_that_fits_in_part_is_told, set_up_in_place,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(size_after_a_failed_fallocate_is_that_below,
+                                        set_up_elsewhere, tear_down),
         cmocka_unit_test_setup_teardown(what_is_kept_for_root_is_not_for_users, set_up_in_place,
                                         tear_down),
     };
