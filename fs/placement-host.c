@@ -89,8 +89,11 @@ static void host_move(PlacementHost *base, int cpu)
         return;
     CPU_ZERO(&there);
     CPU_SET(cpu, &there);
-    if (sched_setaffinity(0, sizeof there, &there) == 0)
-        sched_setaffinity(0, sizeof host->free, &host->free);
+    if (sched_setaffinity(0, sizeof there, &there) != 0)
+        return;
+    /* the processors the daemon began with may all have been taken from it since */
+    if (sched_setaffinity(0, sizeof host->free, &host->free) != 0)
+        sched_setaffinity(0, sizeof allowed, &allowed);
 }
 
 static int host_set_yielding(PlacementHost *host G_GNUC_UNUSED, pid_t tid, gboolean yielding)
