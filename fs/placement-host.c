@@ -21,7 +21,7 @@ typedef struct RealHost {
     PlacementHost base;
     ProcessTable *processes;
     int loadavg_fd;
-    cpu_set_t free; /* what a thread is set to that is held to no processor by us */
+    cpu_set_t free; /* the processors of a thread that is not settled */
 } RealHost;
 
 static gint64 host_now_ns(PlacementHost *host G_GNUC_UNUSED)
@@ -79,28 +79,39 @@ static void host_prepare(PlacementHost *host G_GNUC_UNUSED)
                       IOPRIO_CLASS_BE << IOPRIO_CLASS_SHIFT | (nice + 20) / 5);
 }
 
-static void host_move(PlacementHost *base, int cpu)
-{
-    RealHost *host = (RealHost *)base;
-    cpu_set_t allowed, there;
-
-    if (cpu == sched_getcpu() || cpu >= CPU_SETSIZE ||
-        sched_getaffinity(0, sizeof allowed, &allowed) != 0 || !CPU_ISSET(cpu, &allowed))
-        return;
-    CPU_ZERO(&there);
-    CPU_SET(cpu, &there);
-    if (sched_setaffinity(0, sizeof there, &there) != 0)
-        return;
-    /* the processors the daemon began with may all have been taken from it since */
-    if (sched_setaffinity(0, sizeof host->free, &host->free) != 0)
-        sched_setaffinity(0, sizeof allowed, &allowed);
-}
-
-static int host_set_yielding(PlacementHost *host G_GNUC_UNUSED, pid_t tid, gboolean yielding)
+static int set_policy(pid_t tid, int policy)
 {
     struct sched_param param = {.sched_priority = 0};
 
-    return sched_setscheduler(tid, yielding ? SCHED_IDLE : SCHED_OTHER, &param) == 0 ? 0 : -errno;
+    return sched_setscheduler(tid, policy, &param) == 0 ? 0 : -errno;
+}
+
+static int host_settle(PlacementHost *base, pid_t tid, int cpu)
+{
+    RealHost *host = (RealHost *)base;
+    cpu_set_t there;
+
+    if (cpu >= CPU_SETSIZE || !CPU_ISSET(cpu, &host->free))
+        return -EINVAL;
+    CPU_ZERO(&there);
+    CPU_SET(cpu, &there);
+    if (sched_setaffinity(tid, sizeof there, &there) != 0)
+        return -errno;
+    return set_policy(tid, SCHED_IDLE);
+}
+
+/* The processors the daemon began with may all have been taken from it since: then it may use
+ * those that it has now. */
+static int host_release(PlacementHost *base, pid_t tid)
+{
+    RealHost *host = (RealHost *)base;
+    int r = set_policy(tid, SCHED_OTHER);
+    cpu_set_t all;
+
+    if (sched_setaffinity(tid, sizeof host->free, &host->free) == 0)
+        return r;
+    memset(&all, 0xff, sizeof all);
+    return sched_setaffinity(tid, sizeof all, &all) == 0 ? r : -errno;
 }
 
 typedef struct Trial {
@@ -115,8 +126,7 @@ static void *try_out(void *data)
     Trial *trial = data;
     cpu_set_t own, all, allowed;
 
-    trial->can_return =
-        host_set_yielding(NULL, 0, TRUE) == 0 && host_set_yielding(NULL, 0, FALSE) == 0;
+    trial->can_return = set_policy(0, SCHED_IDLE) == 0 && set_policy(0, SCHED_OTHER) == 0;
     memset(&all, 0xff, sizeof all);
     if (sched_getaffinity(0, sizeof own, &own) != 0)
         return NULL;
@@ -167,8 +177,8 @@ PlacementHost *placement_host_new(ProcessTable *processes)
         .count_runnable = host_count_runnable,
         .cpu_of = host_cpu_of,
         .prepare = host_prepare,
-        .move = host_move,
-        .set_yielding = host_set_yielding,
+        .settle = host_settle,
+        .release = host_release,
     };
     host->processes = processes;
     host->free = trial.free;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "placement.h"
+#include <errno.h>
 #include <unistd.h>
 
 #define NS_PER_MS         G_GINT64_CONSTANT(1000000)
@@ -10,6 +11,7 @@
 #define AFTER_STARVED_NS  (100 * NS_PER_MS)
 #define AFTER_STARVED_MAX (3200 * NS_PER_MS)
 #define PROVEN            4096 /* requests in a row without any harm */
+#define MAX_PATIENCE      64   /* wake-ups from one look for the caller to the next */
 
 static _Thread_local Placement *current;
 
@@ -18,13 +20,13 @@ void placement_init(Placement *placement, PlacementHost *host)
     placement->host = host;
     placement->refused = FALSE;
     placement->tid = gettid();
-    placement->caller = 0;
     placement->in_a_row = 0;
     placement->slept = FALSE;
     placement->not_before_ns = 0;
     placement->ban_ns = AFTER_STARVED_NS;
     /* the lookout may look already */
-    atomic_store(&placement->beside, FALSE);
+    atomic_store(&placement->caller, 0);
+    atomic_store(&placement->state, PLACEMENT_AWAY);
     atomic_store(&placement->called, PLACEMENT_NOT_CALLED);
     current = placement;
     if (host)
@@ -33,7 +35,7 @@ void placement_init(Placement *placement, PlacementHost *host)
 
 gboolean placement_is_beside(const Placement *placement)
 {
-    return atomic_load(&placement->beside);
+    return atomic_load(&placement->state) != PLACEMENT_AWAY;
 }
 
 /* Whether there would be no processor for those who run beside the `own` ones. */
@@ -44,36 +46,21 @@ static gboolean is_crowded(PlacementHost *host, int own)
     return n < 0 || n - own + 2 > (int)host->n_cpus;
 }
 
-static void move_to_caller(Placement *placement)
+/* Where the caller runs, or ran last; negative where that is not known. */
+static int find_caller(Placement *placement)
 {
-    PlacementHost *host = placement->host;
-    int cpu = host->cpu_of(host, (pid_t)placement->caller);
-
-    if (cpu >= 0)
-        host->move(host, cpu);
+    return placement->host->cpu_of(placement->host, (pid_t)atomic_load(&placement->caller));
 }
 
-/* `beside` is set while the policy may be the other one, so that the lookout misses no such time.
- */
-static void come_beside(Placement *placement)
+/* -EINVAL where that is no place for us. */
+static int settle(Placement *placement, int cpu)
 {
     PlacementHost *host = placement->host;
-    gint64 now_ns = host->now_ns(host);
+    int r = cpu >= 0 ? host->settle(host, placement->tid, cpu) : -EINVAL;
 
-    if (now_ns < placement->not_before_ns)
-        return;
-    if (is_crowded(host, 1)) {
-        placement->not_before_ns = now_ns + AFTER_CALLED_NS;
-        return;
-    }
-    atomic_store(&placement->called, PLACEMENT_NOT_CALLED);
-    atomic_store(&placement->beside, TRUE);
-    if (host->set_yielding(host, placement->tid, TRUE) == 0) {
-        move_to_caller(placement);
-    } else {
-        atomic_store(&placement->beside, FALSE);
-        placement->refused = TRUE;
-    }
+    if (r == 0)
+        atomic_store(&placement->cpu, cpu);
+    return r;
 }
 
 static void leave(Placement *placement)
@@ -81,10 +68,11 @@ static void leave(Placement *placement)
     PlacementHost *host = placement->host;
     int called = atomic_load(&placement->called);
 
+    atomic_store(&placement->state, PLACEMENT_LEAVING);
     /* somebody has taken the right from us meanwhile: the next request tries again */
-    if (host->set_yielding(host, placement->tid, FALSE) != 0)
+    if (host->release(host, placement->tid) != 0)
         return;
-    atomic_store(&placement->beside, FALSE);
+    atomic_store(&placement->state, PLACEMENT_AWAY);
     if (called == PLACEMENT_CALLED_STARVED) {
         placement->not_before_ns = host->now_ns(host) + placement->ban_ns;
         placement->ban_ns = MIN(2 * placement->ban_ns, AFTER_STARVED_MAX);
@@ -96,46 +84,106 @@ static void leave(Placement *placement)
     placement->in_a_row = 0;
 }
 
+static void come_beside(Placement *placement)
+{
+    PlacementHost *host = placement->host;
+    gint64 now_ns = host->now_ns(host);
+    int r;
+
+    if (placement->refused || now_ns < placement->not_before_ns)
+        return;
+    if (is_crowded(host, 1)) {
+        placement->not_before_ns = now_ns + AFTER_CALLED_NS;
+        return;
+    }
+    atomic_store(&placement->called, PLACEMENT_NOT_CALLED);
+    atomic_store(&placement->state, PLACEMENT_BESIDE);
+    placement->n_slept = 0;
+    placement->patience = 1;
+    r = settle(placement, find_caller(placement));
+    if (r == 0)
+        return;
+    placement->refused = r != -EINVAL;
+    placement->not_before_ns = now_ns + AFTER_CALLED_NS;
+    leave(placement);
+}
+
+/* It was woken on its own processor, where the caller still ran; or he is elsewhere by now. */
+static void follow_caller(Placement *placement)
+{
+    PlacementHost *host = placement->host;
+    int cpu;
+
+    if (++placement->n_slept < placement->patience)
+        return;
+    placement->n_slept = 0;
+    cpu = find_caller(placement);
+    if (cpu < 0 || cpu == atomic_load(&placement->cpu)) {
+        placement->patience = MIN(2 * placement->patience, MAX_PATIENCE);
+        return;
+    }
+    placement->patience = 1;
+    if (settle(placement, cpu) != 0) {
+        placement->not_before_ns = host->now_ns(host) + AFTER_CALLED_NS;
+        leave(placement);
+    }
+}
+
 void placement_leave(void)
 {
     if (current && placement_is_beside(current))
         leave(current);
 }
 
+static gboolean is_settled(const Placement *placement)
+{
+    return atomic_load(&placement->state) == PLACEMENT_BESIDE &&
+           atomic_load(&placement->called) == PLACEMENT_NOT_CALLED;
+}
+
 void placement_follow(Placement *placement, guint32 caller, gboolean slept)
 {
+    guint32 before = atomic_load_explicit(&placement->caller, memory_order_relaxed);
+
     atomic_fetch_add_explicit(&placement->taken, 1, memory_order_relaxed);
     placement->slept |= slept;
-    if (!placement->host || placement->refused || caller == 0)
+    if (!placement->host || caller == 0)
         return;
-    if (placement_is_beside(placement) &&
-        (caller != placement->caller || atomic_load(&placement->called) != PLACEMENT_NOT_CALLED))
+    if (placement_is_beside(placement) && (caller != before || !is_settled(placement)))
         leave(placement);
-    placement->in_a_row = caller == placement->caller ? placement->in_a_row + 1 : 1;
-    placement->caller = caller;
-    if (!placement_is_beside(placement)) {
-        if (placement->in_a_row % BESIDE_AFTER == 0)
-            come_beside(placement);
-    } else if (placement->slept) {
-        move_to_caller(placement);
+    placement->in_a_row = caller == before ? placement->in_a_row + 1 : 1;
+    if (caller != before)
+        atomic_store(&placement->caller, caller);
+    if (placement_is_beside(placement)) {
+        if (placement->slept)
+            follow_caller(placement);
+    } else if (placement->in_a_row % BESIDE_AFTER == 0) {
+        come_beside(placement);
     }
     placement->slept = FALSE;
+}
+
+static int judge(Placement *placement, guint n_taken, gboolean waiting)
+{
+    if (n_taken < SLOW)
+        return waiting ? PLACEMENT_CALLED_STARVED : PLACEMENT_CALLED;
+    return is_crowded(placement->host, LOOKING) ? PLACEMENT_CALLED : PLACEMENT_NOT_CALLED;
 }
 
 void placement_look_after(Placement *placement, gboolean waiting)
 {
     guint taken = atomic_load_explicit(&placement->taken, memory_order_relaxed);
     guint n_taken = taken - placement->taken_before;
-    PlacementHost *host = placement->host;
+    int called;
 
     placement->taken_before = taken;
     if (!placement_is_beside(placement))
         return;
-    if (n_taken < SLOW)
-        atomic_store(&placement->called, waiting ? PLACEMENT_CALLED_STARVED : PLACEMENT_CALLED);
-    else if (is_crowded(host, LOOKING))
+    called = judge(placement, n_taken, waiting);
+    if (called != PLACEMENT_NOT_CALLED)
+        atomic_store(&placement->called, called);
+    if (is_settled(placement) && settle(placement, find_caller(placement)) != 0)
         atomic_store(&placement->called, PLACEMENT_CALLED);
-    else
-        return;
-    host->set_yielding(host, placement->tid, FALSE);
+    if (!is_settled(placement))
+        placement->host->release(placement->host, placement->tid);
 }

@@ -7,19 +7,27 @@
  * processor has gone to sleep meanwhile. On the caller's own it costs a switch, less than half of
  * it. But the scheduler wakes a caller on a processor that idles, and the one where the reply is
  * made does not: the thread that replies runs there. Only one that runs nothing but SCHED_IDLE
- * counts as idle. So, while one caller asks again and again, its thread is *beside* it: it has that
- * policy, and moves to the caller's processor whenever it finds itself on another. Mostly it is
- * still about to return from its reply when the caller waits for the next one, and nobody is woken
- * at all.
+ * counts as idle. In the same way it wakes the thread that answers away from the caller, who still
+ * runs when he asks. So, while one caller asks again and again, its thread is *beside* it: it has
+ * that policy, and may run on the caller's processor only. (The policy alone does not suffice:
+ * where caller and daemon are in different groups, as two terminals or services are, it counts for
+ * nothing between them. A caller who computes more than the daemon then does not take the processor
+ * from the thread when that has replied, and so has to wake it for each request.)
  *
- * Such a thread gets no time where anything else wants to run. So it comes beside only where this
- * leaves a processor free for others, may always be pulled away by a processor that idles, and the
- * lookout (workers.c) calls it back, by giving it its policy again, when requests come slowly or
- * others want to run. It leaves before it takes a lock that the lookout takes. Where a thread could
- * not leave again (that needs CAP_SYS_NICE, or RLIMIT_NICE of 20), none comes beside.
+ * Such a thread gets no time where anything else of its group wants to run there. So it comes
+ * beside only where this leaves a processor free for others, and the lookout (workers.c) calls it
+ * back, by giving it its policy and the other processors again, when requests come slowly or others
+ * want to run. It leaves before it takes a lock that the lookout takes. Where a thread could not
+ * leave again (that needs CAP_SYS_NICE, or RLIMIT_NICE of 20), none comes beside.
+ *
+ * Callers are moved, too, and nothing tells of it. A thread that has to be woken again and again
+ * looks for its caller, the less often the more often it has found him where he was; and so does
+ * the lookout.
  *
  * Thread safety: a placement is its thread's; placement_is_beside and placement_look_after may be
- * used by another one, the lookout.
+ * used by another one, the lookout. Both settle and release the thread. Each says first what it is
+ * about to do, and the lookout looks afterwards whether that still holds: so a thread that is away
+ * is never left settled.
  */
 #include <stdatomic.h>
 #include <sys/types.h>
@@ -36,11 +44,18 @@ struct PlacementHost {
     int (*cpu_of)(PlacementHost *host, pid_t tid);
     /* Once for each thread, by itself. */
     void (*prepare)(PlacementHost *host);
-    /* Moves the calling thread there, unless it is there. It stays free to be moved. */
-    void (*move)(PlacementHost *host, int cpu);
-    /* To or from SCHED_IDLE: 0 or -errno. */
-    int (*set_yielding)(PlacementHost *host, pid_t tid, gboolean yielding);
+    /* The thread is to run there only, and to give way to all others. 0; -EINVAL: not there; or
+     * another -errno: nowhere. */
+    int (*settle)(PlacementHost *host, pid_t tid, int cpu);
+    /* It is like any other again, whether or not it was settled: 0 or -errno. */
+    int (*release)(PlacementHost *host, pid_t tid);
 };
+
+typedef enum PlacementState {
+    PLACEMENT_AWAY,
+    PLACEMENT_BESIDE,  /* settled, or about to be */
+    PLACEMENT_LEAVING, /* not yet released */
+} PlacementState;
 
 typedef enum PlacementCall {
     PLACEMENT_NOT_CALLED,
@@ -52,12 +67,15 @@ typedef struct Placement {
     PlacementHost *host; /* NULL: never beside */
     gboolean refused;    /* never again */
     pid_t tid;
-    guint32 caller;
     guint in_a_row; /* of the caller's requests */
     gboolean slept; /* since the caller's last request */
     gint64 not_before_ns;
-    gint64 ban_ns; /* for how long, after it has starved the next time */
-    _Atomic gboolean beside;
+    gint64 ban_ns;   /* for how long, after it has starved the next time */
+    guint n_slept;   /* requests that it had to be woken for, since it looked where the caller is */
+    guint patience;  /* so many, and it looks again */
+    _Atomic int cpu; /* where it was settled last */
+    _Atomic guint32 caller;
+    _Atomic int state;   /* PlacementState */
     _Atomic int called;  /* PlacementCall */
     _Atomic guint taken; /* requests */
     guint taken_before;  /* the lookout's: when it looked last */
@@ -71,9 +89,10 @@ void placement_follow(Placement *placement, guint32 caller, gboolean slept);
 /* The calling thread is no longer beside anybody. Also for threads that never were. */
 void placement_leave(void);
 
+/* Or still on its way there or back. */
 gboolean placement_is_beside(const Placement *placement);
-/* By the lookout, now and then, with whether a request waits. Calls the thread back where it should
- * not be beside any more. */
+/* By the lookout, now and then, with whether a request waits. Has the thread follow its caller, or
+ * calls it back where it should not be beside any more. */
 void placement_look_after(Placement *placement, gboolean waiting);
 
 /* How many processors this process may use. */

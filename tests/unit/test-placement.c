@@ -21,11 +21,14 @@ typedef struct FakeHost {
     Placement placement;
     gint64 now_ns;
     int runnable;
-    int cpu, caller_cpu;
-    gboolean yields;
-    int refusal; /* of the policy: 0 or -errno */
-    int prepared, moved;
-    gboolean looks_on; /* the lookout, just before the policy changes */
+    int caller_cpu;
+    int cpu; /* where the thread is settled; -1: it is not */
+    int settle_refusal, release_refusal;
+    int prepared, n_sought, settled;
+    gboolean is_lookout;   /* who acts just now */
+    gboolean looks_on;     /* the lookout, just before the thread settles */
+    gboolean leaves_on;    /* the thread, just before the lookout settles it */
+    gboolean looks_finely; /* the lookout, just before the thread is released */
 } FakeHost;
 
 static gint64 fake_now_ns(PlacementHost *base)
@@ -43,6 +46,7 @@ static int fake_cpu_of(PlacementHost *base, pid_t tid)
     FakeHost *host = (FakeHost *)base;
 
     assert_true(tid == (pid_t)ANN || tid == (pid_t)BEN);
+    host->n_sought++;
     return host->caller_cpu;
 }
 
@@ -51,28 +55,51 @@ static void fake_prepare(PlacementHost *base)
     ((FakeHost *)base)->prepared++;
 }
 
-static void fake_move(PlacementHost *base, int cpu)
+/* As the lookout does, after so many more requests. */
+static void look(FakeHost *host, int n_taken, gboolean waiting)
 {
-    FakeHost *host = (FakeHost *)base;
-
-    host->cpu = cpu;
-    host->moved++;
+    host->placement.taken_before = host->placement.taken;
+    for (int i = 0; i < n_taken; i++)
+        placement_follow(&host->placement, 0, FALSE);
+    host->is_lookout = TRUE;
+    placement_look_after(&host->placement, waiting);
+    host->is_lookout = FALSE;
 }
 
-static int fake_set_yielding(PlacementHost *base, pid_t tid, gboolean yielding)
+static int fake_settle(PlacementHost *base, pid_t tid, int cpu)
 {
     FakeHost *host = (FakeHost *)base;
 
     assert_int_equal(tid, gettid());
-    /* the lookout has to see every moment at which the policy may be the other one */
-    assert_true(placement_is_beside(&host->placement));
-    if (host->refusal != 0)
-        return host->refusal;
-    if (host->looks_on && yielding) {
+    if (host->looks_on && !host->is_lookout) {
         host->runnable = 4;
-        placement_look_after(&host->placement, FALSE);
+        look(host, 1000, FALSE);
     }
-    host->yields = yielding;
+    if (host->leaves_on && host->is_lookout) {
+        host->leaves_on = host->is_lookout = FALSE;
+        placement_leave();
+        host->is_lookout = TRUE;
+    }
+    if (host->settle_refusal != 0)
+        return host->settle_refusal;
+    /* the lookout has to see every moment at which the thread may be settled */
+    assert_true(host->is_lookout || placement_is_beside(&host->placement));
+    host->cpu = cpu;
+    host->settled++;
+    return 0;
+}
+
+static int fake_release(PlacementHost *base, pid_t tid)
+{
+    FakeHost *host = (FakeHost *)base;
+
+    assert_int_equal(tid, gettid());
+    assert_true(host->is_lookout || placement_is_beside(&host->placement));
+    if (host->looks_finely && !host->is_lookout)
+        look(host, 1000, FALSE);
+    if (host->release_refusal != 0)
+        return host->release_refusal;
+    host->cpu = -1;
     return 0;
 }
 
@@ -86,12 +113,13 @@ static int set_up(void **state)
         .count_runnable = fake_count_runnable,
         .cpu_of = fake_cpu_of,
         .prepare = fake_prepare,
-        .move = fake_move,
-        .set_yielding = fake_set_yielding,
+        .settle = fake_settle,
+        .release = fake_release,
     };
     host->now_ns = 1000 * NS_PER_MS;
     host->runnable = 1;
     host->caller_cpu = 1;
+    host->cpu = -1;
     placement_init(&host->placement, &host->base);
     *state = host;
     return 0;
@@ -109,19 +137,10 @@ static void ask(FakeHost *host, guint32 caller, int n)
         placement_follow(&host->placement, caller, FALSE);
 }
 
-/* As the lookout does, after so many more requests. */
-static void look(FakeHost *host, int n_taken, gboolean waiting)
-{
-    host->placement.taken_before = host->placement.taken;
-    for (int i = 0; i < n_taken; i++)
-        placement_follow(&host->placement, 0, FALSE);
-    placement_look_after(&host->placement, waiting);
-}
-
 static void expect(FakeHost *host, gboolean beside)
 {
     assert_int_equal(placement_is_beside(&host->placement), beside);
-    assert_int_equal(host->yields, beside);
+    assert_int_equal(host->cpu >= 0, beside);
 }
 
 static void comes_beside_one_who_asks_again_and_again(void **state)
@@ -136,7 +155,7 @@ static void comes_beside_one_who_asks_again_and_again(void **state)
     assert_int_equal(host->cpu, 1);
     ask(host, ANN, 1000);
     expect(host, TRUE);
-    assert_int_equal(host->moved, 1);
+    assert_int_equal(host->settled, 1);
 }
 
 static void leaves_at_the_first_request_of_another(void **state)
@@ -157,7 +176,7 @@ static void two_in_turn_are_never_come_beside(void **state)
     for (int i = 0; i < 1000; i++)
         ask(host, i % 2 == 0 ? ANN : BEN, 1);
     expect(host, FALSE);
-    assert_int_equal(host->moved, 0);
+    assert_int_equal(host->settled, 0);
 }
 
 static void what_nobody_waits_for_counts_for_nothing(void **state)
@@ -173,24 +192,80 @@ static void what_nobody_waits_for_counts_for_nothing(void **state)
     expect(host, TRUE);
 }
 
+static void ask_asleep(FakeHost *host, guint32 caller, int n)
+{
+    for (int i = 0; i < n; i++)
+        placement_follow(&host->placement, caller, TRUE);
+}
+
 static void follows_a_caller_who_was_moved(void **state)
 {
     FakeHost *host = *state;
 
     ask(host, ANN, MANY);
     host->caller_cpu = 0;
-    ask(host, ANN, 1);
+    ask(host, ANN, 100);
     assert_int_equal(host->cpu, 1); /* was awake: nothing tells of a move */
-    placement_follow(&host->placement, 0, TRUE);
+    ask_asleep(host, 0, 1);
     assert_int_equal(host->cpu, 1);
     ask(host, ANN, 1); /* woken before, for what nobody waits for */
     assert_int_equal(host->cpu, 0);
     host->caller_cpu = 1;
-    placement_follow(&host->placement, ANN, TRUE);
+    ask_asleep(host, ANN, 1);
     assert_int_equal(host->cpu, 1);
+    host->caller_cpu = 0;
+    look(host, 100, FALSE);
+    assert_int_equal(host->cpu, 0);
+    expect(host, TRUE);
+}
+
+/* Where it is woken for each request, on the right processor. */
+static void looks_rarely_for_a_caller_who_stays(void **state)
+{
+    FakeHost *host = *state;
+
+    ask(host, ANN, MANY);
+    host->n_sought = 0;
+    ask_asleep(host, ANN, 64 * 100);
+    assert_true(host->n_sought < 110);
+    host->caller_cpu = 0;
+    for (int i = 0; i < 64 && host->cpu != 0; i++)
+        ask_asleep(host, ANN, 1);
+    assert_int_equal(host->cpu, 0);
+    host->caller_cpu = 1; /* seems to move about */
+    ask_asleep(host, ANN, 1);
+    assert_int_equal(host->cpu, 1);
+}
+
+/* Its processor is not one of the daemon's, or it is gone. */
+static void leaves_one_who_cannot_be_followed(void **state)
+{
+    FakeHost *host = *state;
+
+    ask(host, ANN, MANY);
+    host->settle_refusal = -EINVAL;
+    look(host, 100, FALSE);
+    assert_int_equal(host->cpu, -1);
+    ask(host, ANN, 10 * MANY);
+    expect(host, FALSE);
+    host->settle_refusal = 0;
+    host->now_ns += 20 * NS_PER_MS;
+    ask(host, ANN, MANY);
+    expect(host, TRUE);
+    host->settle_refusal = -EINVAL;
+    host->caller_cpu = 0;
+    ask_asleep(host, ANN, 1);
+    expect(host, FALSE);
+    host->settle_refusal = 0;
     host->caller_cpu = -ESRCH;
-    placement_follow(&host->placement, ANN, TRUE);
-    assert_int_equal(host->cpu, 1);
+    host->now_ns += 20 * NS_PER_MS;
+    ask(host, ANN, MANY);
+    expect(host, FALSE);
+    host->caller_cpu = 0;
+    ask(host, ANN, MANY); /* does not look again at once */
+    expect(host, FALSE);
+    host->now_ns += 20 * NS_PER_MS;
+    ask(host, ANN, MANY);
     expect(host, TRUE);
 }
 
@@ -226,7 +301,7 @@ static void more_processors_hold_more_others(void **state)
     expect(host, TRUE);
     host->runnable = 10;
     look(host, 1000, FALSE);
-    assert_false(host->yields);
+    assert_int_equal(host->cpu, -1);
 }
 
 static void is_called_back_when_others_want_to_run(void **state)
@@ -239,7 +314,7 @@ static void is_called_back_when_others_want_to_run(void **state)
     expect(host, TRUE);
     host->runnable = 4;
     look(host, 1000, FALSE);
-    assert_false(host->yields); /* at once, whatever the thread does */
+    assert_int_equal(host->cpu, -1); /* at once, whatever the thread does */
     ask(host, ANN, 1);
     expect(host, FALSE);
     host->runnable = -EIO; /* cannot be told */
@@ -255,7 +330,7 @@ static void is_called_back_when_requests_come_slowly(void **state)
     look(host, 8, FALSE);
     expect(host, TRUE);
     look(host, 7, FALSE);
-    assert_false(host->yields);
+    assert_int_equal(host->cpu, -1);
     ask(host, ANN, 1);
     expect(host, FALSE);
     ask(host, ANN, 10 * MANY);
@@ -275,7 +350,7 @@ static void one_that_starved_keeps_away(void **state)
         ask(host, ANN, MANY);
         expect(host, TRUE);
         look(host, 0, TRUE);
-        assert_false(host->yields);
+        assert_int_equal(host->cpu, -1);
         ask(host, ANN, 10 * MANY);
         expect(host, FALSE);
         host->now_ns += bans_ms[i] * NS_PER_MS - 1;
@@ -306,23 +381,25 @@ static void leaves_when_told(void **state)
     expect(host, FALSE);
 }
 
-/* The right to it was taken away meanwhile. Until it is back, the lookout goes on looking. */
+/* The right to it was taken away meanwhile. Until it is back, the lookout goes on trying. */
 static void policy_that_is_not_had_back_is_asked_for_again(void **state)
 {
     FakeHost *host = *state;
 
     ask(host, ANN, MANY);
-    host->refusal = -EPERM;
+    host->release_refusal = -EPERM;
     ask(host, BEN, 1);
     expect(host, TRUE);
-    look(host, 0, TRUE);
+    look(host, 1000, FALSE);
     expect(host, TRUE);
-    host->refusal = 0;
+    host->release_refusal = 0;
+    look(host, 1000, FALSE);
+    assert_int_equal(host->cpu, -1);
     ask(host, BEN, 1);
     expect(host, FALSE);
 }
 
-/* The lookout may look between any two steps of the thread. */
+/* The lookout may look between any two steps of the thread, and the other way round. */
 static void call_on_the_way_is_answered_by_the_next_request(void **state)
 {
     FakeHost *host = *state;
@@ -335,17 +412,40 @@ static void call_on_the_way_is_answered_by_the_next_request(void **state)
     expect(host, FALSE);
 }
 
+static void one_that_left_is_not_settled_by_the_lookout(void **state)
+{
+    FakeHost *host = *state;
+
+    ask(host, ANN, MANY);
+    host->leaves_on = TRUE;
+    look(host, 1000, FALSE);
+    assert_int_equal(host->settled, 2);
+    expect(host, FALSE);
+}
+
+static void one_that_leaves_is_helped_by_the_lookout(void **state)
+{
+    FakeHost *host = *state;
+
+    ask(host, ANN, MANY);
+    host->looks_finely = TRUE;
+    ask(host, BEN, 1);
+    assert_int_equal(host->settled, 1);
+    expect(host, FALSE);
+}
+
 static void where_the_policy_is_refused_all_stays(void **state)
 {
     FakeHost *host = *state;
 
-    host->refusal = -EPERM;
+    host->settle_refusal = -EPERM;
     ask(host, ANN, MANY);
     expect(host, FALSE);
-    host->refusal = 0;
+    host->settle_refusal = 0;
+    host->now_ns += 1000 * NS_PER_MS;
     ask(host, ANN, 10 * MANY);
     expect(host, FALSE);
-    assert_int_equal(host->moved, 0);
+    assert_int_equal(host->settled, 0);
 }
 
 static void without_a_scheduler_all_stays(void **state)
@@ -385,6 +485,8 @@ int main(void)
         CASE(two_in_turn_are_never_come_beside),
         CASE(what_nobody_waits_for_counts_for_nothing),
         CASE(follows_a_caller_who_was_moved),
+        CASE(looks_rarely_for_a_caller_who_stays),
+        CASE(leaves_one_who_cannot_be_followed),
         CASE(keeps_away_while_others_want_to_run),
         CASE(more_processors_hold_more_others),
         CASE(is_called_back_when_others_want_to_run),
@@ -393,6 +495,8 @@ int main(void)
         CASE(leaves_when_told),
         CASE(policy_that_is_not_had_back_is_asked_for_again),
         CASE(call_on_the_way_is_answered_by_the_next_request),
+        CASE(one_that_left_is_not_settled_by_the_lookout),
+        CASE(one_that_leaves_is_helped_by_the_lookout),
         CASE(where_the_policy_is_refused_all_stays),
         CASE(without_a_scheduler_all_stays),
         cmocka_unit_test(load_line_tells_how_many_want_to_run),
