@@ -9,7 +9,10 @@ void member_unref(Member *member)
 {
     if (!ref_count_dec(&member->refs))
         return;
-    member->processes->ops->unwatch(member->processes, member->hold);
+    if (member->watched)
+        member->processes->ops->unwatch(member->processes, member->hold);
+    else
+        member->processes->ops->release(member->processes, member->hold);
     session_unref(member->session);
     g_free(member);
 }
@@ -35,6 +38,7 @@ void session_table_touch_locked(SessionTable *table, Member *member)
 void session_table_end_locked(SessionTable *table, Session *session)
 {
     session_set_ended(session);
+    g_ptr_array_remove_fast(table->orphans, session);
     g_hash_table_remove(table->sessions, &session->root);
     g_ptr_array_add(table->just_ended, session); /* with the table's reference */
 }
@@ -46,6 +50,10 @@ void session_table_drop_locked(SessionTable *table, Member *member)
     g_hash_table_remove(table->members, GINT_TO_POINTER(member->pid));
     g_queue_unlink(&table->recent, &member->link);
     g_ptr_array_add(table->dropped, member);
+    if (session->watched == member) {
+        session->watched = NULL;
+        g_ptr_array_add(table->orphans, session);
+    }
     if (--session->member_count == 0)
         session_table_end_locked(table, session);
 }
@@ -73,12 +81,72 @@ Member *session_table_find_live_locked(SessionTable *table, pid_t pid)
     return NULL;
 }
 
+/* --- whose end is seen ---------------------------------------------------------------------- */
+
+static void set_watched_locked(SessionTable *table, Member *member)
+{
+    member->watched = TRUE;
+    member->session->watched = member;
+    g_ptr_array_remove_fast(table->orphans, member->session);
+}
+
+static gboolean is_dead(SessionTable *table G_GNUC_UNUSED, const Member *member,
+                        gconstpointer session)
+{
+    if (session != NULL ? member->session != session : member->watched)
+        return FALSE;
+    return member_has_ended(member);
+}
+
+void session_table_sweep_locked(SessionTable *table)
+{
+    session_table_drop_all_locked(table, is_dead, NULL);
+    table->n_swept = table->recent.length;
+}
+
+/* The root, or else the one that is known for longest: most processes live shortly. */
+static Member *find_oldest_locked(SessionTable *table, const Session *session)
+{
+    Member *oldest = NULL;
+
+    for (GList *link = table->recent.head; link != NULL; link = link->next) {
+        Member *member = link->data;
+
+        if (member->session == session && (oldest == NULL || member->is_root ||
+                                           (!oldest->is_root && member->cookie < oldest->cookie)))
+            oldest = member;
+    }
+    return oldest;
+}
+
+void session_table_adopt_orphans_locked(SessionTable *table)
+{
+    const ProcessTableOps *ops = table->processes->ops;
+
+    for (guint i = table->orphans->len; i-- > 0;) {
+        Session *session = g_ptr_array_index(table->orphans, i);
+        Member *member;
+
+        session_table_drop_all_locked(table, is_dead, session);
+        if (session_has_ended(session))
+            continue;
+        member = find_oldest_locked(table, session);
+        /* Where that cannot be watched now, it is tried again. */
+        if (ops->watch(table->processes, member->hold, member->cookie) == 0)
+            set_watched_locked(table, member);
+    }
+}
+
+/* --- how many are remembered ---------------------------------------------------------------- */
+
 /* Only what a new walk finds again may be forgotten: a root finds itself, and the others find it as
  * long as it lives and is known. */
 static gboolean may_evict_locked(SessionTable *table, const Member *member)
 {
     const Member *known = session_table_find_locked(table, member->session->root.pid);
 
+    if (member->watched)
+        return FALSE;
     return known != NULL && known != member && known->is_root && known->session == member->session;
 }
 
@@ -124,8 +192,8 @@ static int hold_again(SessionTable *table, ProcessLink *link)
     return -ESRCH;
 }
 
-static void add_member_locked(SessionTable *table, Session *session, ProcessLink *link,
-                              guint64 cookie)
+static Member *add_member_locked(SessionTable *table, Session *session, ProcessLink *link,
+                                 guint64 cookie)
 {
     Member *member = g_new0(Member, 1);
 
@@ -140,12 +208,14 @@ static void add_member_locked(SessionTable *table, Session *session, ProcessLink
     session->member_count++;
     g_hash_table_insert(table->members, GINT_TO_POINTER(member->pid), member);
     g_queue_push_head_link(&table->recent, &member->link);
+    return member;
 }
 
 static int replace_member_locked(SessionTable *table, Session *session, ProcessLink *link)
 {
     const ProcessTableOps *ops = table->processes->ops;
     pid_t pid = link->info.id.pid;
+    gboolean watched = FALSE;
     guint64 cookie;
     Member *member;
     int r;
@@ -158,19 +228,24 @@ static int replace_member_locked(SessionTable *table, Session *session, ProcessL
         session_table_touch_locked(table, member);
         return 0;
     }
-    /* A session's first process is watched at any rate: else nobody would see its end. (The caller
-     * counts for one.) */
+    /* A session's first process is remembered at any rate: else nobody would see its end. (The
+     * caller counts for one.) */
     if (table->recent.length >= table->max_members && !evict_one_locked(table) &&
         session->member_count > 1)
         return -ENOSPC;
     cookie = table->next_cookie++ << MEMBER_COOKIE_PID_BITS | (guint32)pid;
-    r = ops->watch(table->processes, link->hold, cookie);
-    if (r < 0)
-        return r;
+    if (session->watched == NULL) {
+        r = ops->watch(table->processes, link->hold, cookie);
+        if (r < 0)
+            return r;
+        watched = TRUE;
+    }
     member = session_table_find_locked(table, pid);
     if (member != NULL)
         session_table_drop_locked(table, member);
-    add_member_locked(table, session, link, cookie);
+    member = add_member_locked(table, session, link, cookie);
+    if (watched)
+        set_watched_locked(table, member);
     return 0;
 }
 

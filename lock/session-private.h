@@ -22,13 +22,20 @@ struct Session {
     char *id;
     SessionRule rule;
 
-    guint member_count; /* guarded by the table's lock */
+    guint member_count;     /* guarded by the table's lock */
+    struct Member *watched; /* likewise: one of its members; NULL: it is an orphan */
 };
 
 #define MEMBER_COOKIE_PID_BITS 32
 
 /* A process whose session is known. Reference counted, because the hot path polls the hold without
- * the table's lock: the descriptor must not be closed, and its number reused, under it. */
+ * the table's lock: the descriptor must not be closed, and its number reused, under it.
+ *
+ * One member of each session is watched. Its end tells that the session may have ended: then the
+ * others are looked at, and one that lives is watched from then on. The end of any other changes
+ * nothing but that its descriptor can be closed, which is done for many at a time: a thread that
+ * wakes at the exit of each short command has the scheduler move the next one to another
+ * processor. */
 typedef struct Member {
     RefCount refs;
     ProcessTable *processes;
@@ -36,8 +43,9 @@ typedef struct Member {
     gboolean is_root; /* of its session */
     Session *session;
     guint64 cookie; /* a serial number << MEMBER_COOKIE_PID_BITS | pid */
-    int hold;       /* watched */
-    GList link;     /* in `recent` */
+    int hold;
+    gboolean watched;
+    GList link; /* in `recent` */
 } Member;
 
 struct SessionTable {
@@ -54,6 +62,8 @@ struct SessionTable {
     guint64 next_serial;
     guint64 next_cookie;
     guint max_members;
+    guint n_swept;       /* members that were left when the dead were looked for last */
+    GPtrArray *orphans;  /* of Session, borrowed: whose watched member was dropped */
     gboolean complained; /* that processes cannot be watched */
 
     /* Until the lock is released. Members stay here, with their watches, over a call that does not
@@ -87,6 +97,10 @@ int session_table_remember_locked(SessionTable *table, Session *session, Process
 gboolean session_table_make_room_locked(SessionTable *table);
 /* Forgets the member; its session ends if it was the last. */
 void session_table_drop_locked(SessionTable *table, Member *member);
+/* Forgets the dead, but for watched ones: so no session ends by it. */
+void session_table_sweep_locked(SessionTable *table);
+/* Has a living member of each orphan watched. One that has none ends. */
+void session_table_adopt_orphans_locked(SessionTable *table);
 
 typedef gboolean (*MemberTest)(SessionTable *table, const Member *member, gconstpointer data);
 void session_table_drop_all_locked(SessionTable *table, MemberTest test, gconstpointer data);

@@ -9,6 +9,7 @@
 #define MAX_MEMBERS   4096u
 #define MEMBERS_SHARE 4 /* of RLIMIT_NOFILE, at most: a quarter */
 #define REAP_BATCH    64
+#define MANY_ADDED    32 /* members, beside as many as lived: the dead among them are looked for */
 
 static guint root_hash(gconstpointer key)
 {
@@ -46,6 +47,7 @@ SessionTable *session_table_new(ProcessTable *processes, Registry *registry,
     table->chain = session_chain_new();
     table->dropped = g_ptr_array_new_with_free_func((GDestroyNotify)member_unref);
     table->just_ended = g_ptr_array_new_with_free_func((GDestroyNotify)session_unref);
+    table->orphans = g_ptr_array_new();
     table->next_serial = 1;
     table->max_members = choose_max_members();
     return table;
@@ -53,11 +55,16 @@ SessionTable *session_table_new(ProcessTable *processes, Registry *registry,
 
 static void unlock_and_tell(SessionTable *table)
 {
-    g_autoptr(GPtrArray) dropped G_GNUC_UNUSED = g_steal_pointer(&table->dropped);
-    g_autoptr(GPtrArray) ended = g_steal_pointer(&table->just_ended);
+    g_autoptr(GPtrArray) dropped G_GNUC_UNUSED = NULL;
+    g_autoptr(GPtrArray) ended = NULL;
     SessionEnded on_ended = table->on_ended;
     gpointer data = table->on_ended_data;
 
+    session_table_adopt_orphans_locked(table);
+    if (table->recent.length > 2 * table->n_swept + MANY_ADDED)
+        session_table_sweep_locked(table);
+    dropped = g_steal_pointer(&table->dropped);
+    ended = g_steal_pointer(&table->just_ended);
     table->dropped = g_ptr_array_new_with_free_func((GDestroyNotify)member_unref);
     table->just_ended = g_ptr_array_new_with_free_func((GDestroyNotify)session_unref);
     mutex_unlock(&table->lock);
@@ -85,6 +92,7 @@ void session_table_free(SessionTable *table)
     }
     g_ptr_array_unref(table->dropped);
     g_ptr_array_unref(table->just_ended);
+    g_ptr_array_unref(table->orphans);
     g_hash_table_unref(table->members);
     g_hash_table_unref(table->sessions);
     g_hash_table_unref(table->taken_in);
@@ -556,7 +564,11 @@ GPtrArray *session_table_list(SessionTable *table)
 
 guint session_table_process_count(SessionTable *table)
 {
-    MUTEX_GUARD(&table->lock);
+    guint count;
 
-    return table->recent.length;
+    mutex_lock(&table->lock);
+    session_table_sweep_locked(table);
+    count = table->recent.length;
+    unlock_and_tell(table);
+    return count;
 }

@@ -16,6 +16,7 @@ struct FakeProcesses {
     GHashTable *owners;    /* pid -> uid; else root */
     GArray *holds;
     guint holds_left;
+    gboolean refuses_watches;
     guint64 last_start;
 };
 
@@ -115,8 +116,12 @@ static int fake_parent(ProcessTable *table, int hold, pid_t pid, pid_t *ppid_out
 
 static int fake_watch(ProcessTable *table, int hold, guint64 cookie)
 {
-    Hold *watched = &g_array_index(((FakeProcesses *)table)->holds, Hold, hold);
+    FakeProcesses *fake = (FakeProcesses *)table;
+    Hold *watched = &g_array_index(fake->holds, Hold, hold);
 
+    g_assert(watched->open && !watched->watched);
+    if (fake->refuses_watches)
+        return -ENOSPC;
     watched->watched = TRUE;
     watched->cookie = cookie;
     return 0;
@@ -162,6 +167,12 @@ static void fake_release(ProcessTable *table, int hold)
     fake->holds_left++;
 }
 
+static void fake_unwatch(ProcessTable *table, int hold)
+{
+    g_assert(g_array_index(((FakeProcesses *)table)->holds, Hold, hold).watched);
+    fake_release(table, hold);
+}
+
 static void fake_free(ProcessTable *table)
 {
     fake_processes_free((FakeProcesses *)table);
@@ -179,7 +190,7 @@ static const ProcessTableOps fake_ops = {
     .terminal_session = fake_terminal_session,
     .has_ended = fake_has_ended,
     .watch = fake_watch,
-    .unwatch = fake_release,
+    .unwatch = fake_unwatch,
     .ended = fake_ended,
     .free = fake_free,
 };
@@ -286,6 +297,23 @@ guint fake_processes_held(FakeProcesses *fake)
     for (guint i = 0; i < fake->holds->len; i++)
         held += g_array_index(fake->holds, Hold, i).open;
     return held;
+}
+
+guint fake_processes_watched(FakeProcesses *fake)
+{
+    guint n = 0;
+
+    for (guint i = 0; i < fake->holds->len; i++) {
+        const Hold *hold = &g_array_index(fake->holds, Hold, i);
+
+        n += hold->open && hold->watched;
+    }
+    return n;
+}
+
+void fake_processes_refuse_watches(FakeProcesses *fake, gboolean refuse)
+{
+    fake->refuses_watches = refuse;
 }
 
 void fake_processes_limit_holds(FakeProcesses *fake, guint more)

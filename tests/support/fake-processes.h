@@ -26,6 +26,8 @@ void fake_processes_kill(FakeProcesses *fake, pid_t pid, gboolean reaped);
 void fake_processes_set_owner(FakeProcesses *fake, pid_t pid, uid_t uid);
 void fake_processes_hide(FakeProcesses *fake, pid_t pid); /* can no longer be read */
 guint fake_processes_held(FakeProcesses *fake);           /* how many holds are open */
+guint fake_processes_watched(FakeProcesses *fake);        /* how many of these are watched */
+void fake_processes_refuse_watches(FakeProcesses *fake, gboolean refuse); /* with -ENOSPC */
 /* So many more can be opened than are released: then it is -EMFILE. */
 void fake_processes_limit_holds(FakeProcesses *fake, guint more);
 ProcessId fake_processes_id(FakeProcesses *fake, pid_t pid);
