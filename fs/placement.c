@@ -163,6 +163,14 @@ void placement_follow(Placement *placement, guint32 caller, gboolean slept)
     placement->slept = FALSE;
 }
 
+void placement_keep_apart(Placement *placement)
+{
+    atomic_fetch_add_explicit(&placement->taken, 1, memory_order_relaxed);
+    if (placement_is_beside(placement))
+        leave(placement);
+    placement->in_a_row = 0;
+}
+
 static int judge(Placement *placement, guint n_taken, gboolean waiting)
 {
     if (n_taken < SLOW)

@@ -86,6 +86,9 @@ void placement_init(Placement *placement, PlacementHost *host);
 /* To be told of each request before it is answered. `caller`: its thread, 0 where nobody waits;
  * `slept`: whether the thread had to be woken for it. */
 void placement_follow(Placement *placement, guint32 caller, gboolean slept);
+/* The same for a request during which its caller goes on, as the kernel reads ahead for him: two
+ * processors do more than one then. */
+void placement_keep_apart(Placement *placement);
 /* The calling thread is no longer beside anybody. Also for threads that never were. */
 void placement_leave(void);
 

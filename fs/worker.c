@@ -14,6 +14,7 @@
 #define MAX_LUCK        16
 #define UNLUCKY_RETRY   16 /* every so many times it is tried nonetheless */
 #define AT_ONCE_FOR_ONE 16 /* so many requests in a row, and another thread helps */
+#define READ_AHEAD_MIN  (32 * 1024)
 #define WRITE_HEADER    (sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in))
 
 /* The kernel takes a reply only through the descriptor that its request was read from. */
@@ -179,6 +180,25 @@ static gboolean is_slow(const struct fuse_in_header *request)
     }
 }
 
+/* The kernel does not say which reads nobody waits for yet. In the midst of a file, large ones come
+ * of a read-ahead, or as many at a time. */
+static gboolean is_read_ahead(const struct fuse_in_header *request)
+{
+    const struct fuse_read_in *in = (const struct fuse_read_in *)(request + 1);
+
+    return request->opcode == FUSE_READ && in->offset > 0 && in->size >= READ_AHEAD_MIN;
+}
+
+static void place(Worker *worker)
+{
+    const struct fuse_in_header *request = worker->request;
+
+    if (is_read_ahead(request))
+        placement_keep_apart(&worker->placement);
+    else
+        placement_follow(&worker->placement, request->pid, worker->slept);
+}
+
 /* FALSE where enough others read. */
 static gboolean read_again(Workers *pool)
 {
@@ -237,8 +257,7 @@ void worker_serve(Worker *worker)
             atomic_fetch_add_explicit(&pool->awaited, 1, memory_order_relaxed);
         if (atomic_load(&pool->dozing))
             workers_wake_lookout(pool);
-        placement_follow(&worker->placement, ((const struct fuse_in_header *)worker->request)->pid,
-                         worker->slept);
+        place(worker);
         if (!serve_one(worker, (size_t)n) && !workers_rest(pool))
             return;
     }

@@ -169,6 +169,22 @@ static void leaves_at_the_first_request_of_another(void **state)
     expect(host, TRUE);
 }
 
+static void keeps_apart_from_one_who_reads_ahead(void **state)
+{
+    FakeHost *host = *state;
+
+    ask(host, ANN, MANY);
+    placement_keep_apart(&host->placement);
+    expect(host, FALSE);
+    for (int i = 0; i < 100; i++) {
+        ask(host, ANN, MANY - 1);
+        placement_keep_apart(&host->placement);
+    }
+    expect(host, FALSE);
+    ask(host, ANN, MANY);
+    expect(host, TRUE);
+}
+
 static void two_in_turn_are_never_come_beside(void **state)
 {
     FakeHost *host = *state;
@@ -482,6 +498,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(comes_beside_one_who_asks_again_and_again),
         CASE(leaves_at_the_first_request_of_another),
+        CASE(keeps_apart_from_one_who_reads_ahead),
         CASE(two_in_turn_are_never_come_beside),
         CASE(what_nobody_waits_for_counts_for_nothing),
         CASE(follows_a_caller_who_was_moved),
