@@ -3,6 +3,7 @@
 #include "mount-place.h"
 #include "mounts.h"
 #include "ops.h"
+#include "read-ahead.h"
 #include "warden.h"
 #include "withheld.h"
 #include "util.h"
@@ -129,9 +130,12 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
     Fs *fs = userdata;
     Mounting *mounting = (Mounting *)fs; /* its first member */
+    guint32 read_ahead_bytes = read_ahead_raise(fs->mountpoint);
     MountNotice notice;
 
     choose_features(fs, conn);
+    if (read_ahead_bytes > 0)
+        conn->max_readahead = read_ahead_bytes;
     mounting->answered = TRUE;
     if (!mounting->ready)
         return;

@@ -14,12 +14,16 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 #include <cmocka.h>
 
 #define TIMES 20 /* each deed, on as many files */
 #define DIRS  4
 #define FILES 50 /* in each of them */
+
+#define LARGE_BYTES (8 * 1024 * 1024)
+#define PART_BYTES  (128 * 1024)
 
 typedef struct Stage {
     Scene *scene;
@@ -223,6 +227,60 @@ static void cold_walk_costs_less_than_a_request_a_file(void **state)
     assert_int_equal(requests_of(stage, task_stat), 0);
 }
 
+static int task_make_large(void *state G_GNUC_UNUSED, const char *argument G_GNUC_UNUSED)
+{
+    g_autofree char *text = g_malloc0(LARGE_BYTES);
+
+    return g_file_set_contents("large", text, LARGE_BYTES, NULL) ? 0 : -EIO;
+}
+
+static int task_read_large(void *state G_GNUC_UNUSED, const char *argument G_GNUC_UNUSED)
+{
+    g_autofree char *part = g_malloc(PART_BYTES);
+    int fd = open("large", O_RDONLY | O_CLOEXEC);
+    ssize_t n, all = 0;
+
+    while ((n = read(fd, part, PART_BYTES)) > 0)
+        all += n;
+    close(fd);
+    return all == LARGE_BYTES ? 0 : -EIO;
+}
+
+/* In KiB; 0 where the system does not show it. */
+static guint64 read_ahead_of(const char *directory, gboolean *may_write_out)
+{
+    g_autofree char *path = NULL;
+    g_autofree char *text = NULL;
+    struct stat st;
+
+    assert_int_equal(stat(directory, &st), 0);
+    path =
+        g_strdup_printf("/sys/class/bdi/%u:%u/read_ahead_kb", major(st.st_dev), minor(st.st_dev));
+    *may_write_out = access(path, W_OK) == 0;
+    return g_file_get_contents(path, &text, NULL, NULL) ? g_ascii_strtoull(text, NULL, 10) : 0;
+}
+
+/* A daemon that may not say how large reads them in smaller ones. */
+static void large_file_is_read_in_large_parts(void **state)
+{
+    Stage *stage = *state;
+    gboolean may_write;
+    guint64 part_kib;
+
+    assert_int_equal(agent_do(stage->agent, task_make_large, ""), 0);
+    agent_kill(stage->agent);
+    assert_int_equal(scene_umount(stage->scene), 0);
+    stage->agent = scene_add_agent(stage->scene);
+    assert_true(scene_mount(stage->scene, "ttl=1h,cache=always"));
+    part_kib = read_ahead_of(stage->scene->mountpoint, &may_write);
+    if (may_write)
+        assert_in_range(part_kib, 512, G_MAXUINT64);
+    else
+        part_kib = PART_BYTES / 1024;
+    /* the window opens by and by; open and the like */
+    assert_in_range(requests_of(stage, task_read_large), 1, LARGE_BYTES / 1024 / part_kib + 8);
+}
+
 static int set_up(void **state)
 {
     Stage *stage = g_new0(Stage, 1);
@@ -250,6 +308,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(cold_walk_costs_less_than_a_request_a_file, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(large_file_is_read_in_large_parts, set_up, tear_down),
     };
 
     return cmocka_run_group_tests_name("requests", tests, NULL, NULL);
