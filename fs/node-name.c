@@ -13,6 +13,7 @@
 #include "node-private.h"
 #include "util.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 
@@ -147,6 +148,7 @@ static Node *find_going(NodeTable *table, Node *parent, int parent_fd, const cha
     autofd fd = -1;
     struct statx stx;
     Node *node;
+    int r;
 
     node_table_lock(table);
     node = find_named_locked(table, parent, name);
@@ -160,7 +162,9 @@ static Node *find_going(NodeTable *table, Node *parent, int parent_fd, const cha
     if (node != NULL)
         return node;
 
-    fd = node_open_path_at(table, parent_fd, name, O_NOFOLLOW);
+    fd = r = node_open_path_at(table, parent_fd, name, O_NOFOLLOW);
+    if (r == -ENOENT)
+        return NULL;
     if (node_statx(fd >= 0 ? fd : parent_fd, fd >= 0 ? "" : name, fd >= 0 ? AT_EMPTY_PATH : 0,
                    &stx) < 0)
         return NULL;
