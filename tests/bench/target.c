@@ -196,6 +196,8 @@ static GStrv daemon_command(const Target *target, const TargetSettings *settings
     return (GStrv)g_ptr_array_free(argv, FALSE);
 }
 
+/* In a terminal session of its own, as daemons are: the scheduler puts each into a group, and
+ * shares processors between groups otherwise than within one (autogroup of sched(7)). */
 static pid_t start_daemon(char **argv, const char *log)
 {
     pid_t pid = fork();
@@ -204,6 +206,7 @@ static pid_t start_daemon(char **argv, const char *log)
     if (pid != 0)
         return pid;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    setsid();
     log_fd = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     dup2(open("/dev/null", O_RDWR | O_CLOEXEC), 0);
     dup2(log_fd, 1);

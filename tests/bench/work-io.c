@@ -10,7 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FILE_SIZE (16u << 20)
+#define FILE_SIZE  (16u << 20)
+#define BUSY_BYTES (8u << 10) /* some twenty microseconds of work */
 
 static gboolean open_file(Job *job, int flags, GError **error)
 {
@@ -108,6 +109,22 @@ static gboolean work_append(Job *job, GError **error)
 
     memset(job->buffer, 'c', size);
     for (guint i = 0; i < count; i++) {
+        if (write(job->fd, job->buffer, size) != (ssize_t)size)
+            return bench_fail_errno(error, "append %u", i);
+    }
+    return TRUE;
+}
+
+/* As programs do that format what they log, or compress what they store. */
+static gboolean work_append_busily(Job *job, GError **error)
+{
+    g_autoptr(GChecksum) checksum = g_checksum_new(G_CHECKSUM_SHA256);
+    gsize size = job->workload->size;
+    guint count = job_count(job);
+
+    memset(job->buffer, 'c', BUSY_BYTES);
+    for (guint i = 0; i < count; i++) {
+        g_checksum_update(checksum, job->buffer, BUSY_BYTES);
         if (write(job->fd, job->buffer, size) != (ssize_t)size)
             return bench_fail_errno(error, "append %u", i);
     }
@@ -217,6 +234,8 @@ const Workload workloads_io[] = {
      work_write, check_write, clean},
     {"append-64", "append of 64 bytes", FIXTURE_EMPTY, WRITES, 50000, 64, prepare_append,
      work_append, check_append, clean},
+    {"append-busy", "append of 64 bytes, work of its own before each", FIXTURE_EMPTY, WRITES, 30000,
+     64, prepare_append, work_append_busily, check_append, clean},
     {"read-4k-rdwr", "read(2) of 4 KiB, handle open for reading and writing, warm", FIXTURE_EMPTY,
      WRITES | WORK_WARM, 200000, 4096, prepare_read_write, work_read, check_read, clean},
     {"chmod", "chmod(2) of one file", FIXTURE_EMPTY, WORK_CHANGES, 30000, 0, prepare_filled,
