@@ -12,6 +12,7 @@
 #define AFTER_STARVED_MAX (3200 * NS_PER_MS)
 #define PROVEN            4096 /* requests in a row without any harm */
 #define MAX_PATIENCE      64   /* wake-ups from one look for the caller to the next */
+#define STREAM            4    /* requests ahead in a row */
 
 static _Thread_local Placement *current;
 
@@ -22,10 +23,12 @@ void placement_init(Placement *placement, PlacementHost *host)
     placement->tid = gettid();
     placement->in_a_row = 0;
     placement->slept = FALSE;
+    placement->n_ahead = 0;
+    placement->caller = 0;
     placement->not_before_ns = 0;
     placement->ban_ns = AFTER_STARVED_NS;
     /* the lookout may look already */
-    atomic_store(&placement->caller, 0);
+    atomic_store(&placement->seek, FALSE);
     atomic_store(&placement->state, PLACEMENT_AWAY);
     atomic_store(&placement->called, PLACEMENT_NOT_CALLED);
     current = placement;
@@ -49,7 +52,7 @@ static gboolean is_crowded(PlacementHost *host, int own)
 /* Where the caller runs, or ran last; negative where that is not known. */
 static int find_caller(Placement *placement)
 {
-    return placement->host->cpu_of(placement->host, (pid_t)atomic_load(&placement->caller));
+    return placement->host->cpu_of(placement->host, (pid_t)placement->caller);
 }
 
 /* -EINVAL where that is no place for us. */
@@ -59,7 +62,7 @@ static int settle(Placement *placement, int cpu)
     int r = cpu >= 0 ? host->settle(host, placement->tid, cpu) : -EINVAL;
 
     if (r == 0)
-        atomic_store(&placement->cpu, cpu);
+        placement->cpu = cpu;
     return r;
 }
 
@@ -98,33 +101,37 @@ static void come_beside(Placement *placement)
     }
     atomic_store(&placement->called, PLACEMENT_NOT_CALLED);
     atomic_store(&placement->state, PLACEMENT_BESIDE);
+    atomic_store(&placement->seek, FALSE);
     placement->n_slept = 0;
     placement->patience = 1;
     r = settle(placement, find_caller(placement));
     if (r == 0)
         return;
-    placement->refused = r != -EINVAL;
+    placement->refused = r == -EPERM || r == -EACCES || r == -ENOSYS;
     placement->not_before_ns = now_ns + AFTER_CALLED_NS;
     leave(placement);
 }
 
-/* It was woken on its own processor, where the caller still ran; or he is elsewhere by now. */
+/* It was woken on its own processor, where the caller still ran, or he is elsewhere by now; or the
+ * lookout, which may have released it for a time that was over, wants to be sure. */
 static void follow_caller(Placement *placement)
 {
-    PlacementHost *host = placement->host;
+    gboolean asked = atomic_exchange(&placement->seek, FALSE);
+    gboolean moved;
     int cpu;
 
-    if (++placement->n_slept < placement->patience)
+    placement->n_slept += placement->slept;
+    if (!asked && placement->n_slept < placement->patience)
         return;
     placement->n_slept = 0;
     cpu = find_caller(placement);
-    if (cpu < 0 || cpu == atomic_load(&placement->cpu)) {
+    moved = cpu != placement->cpu;
+    if (moved)
+        placement->patience = 1;
+    else if (!asked)
         placement->patience = MIN(2 * placement->patience, MAX_PATIENCE);
-        return;
-    }
-    placement->patience = 1;
-    if (settle(placement, cpu) != 0) {
-        placement->not_before_ns = host->now_ns(host) + AFTER_CALLED_NS;
+    if ((moved || asked) && settle(placement, cpu) != 0) {
+        placement->not_before_ns = placement->host->now_ns(placement->host) + AFTER_CALLED_NS;
         leave(placement);
     }
 }
@@ -141,31 +148,41 @@ static gboolean is_settled(const Placement *placement)
            atomic_load(&placement->called) == PLACEMENT_NOT_CALLED;
 }
 
-void placement_follow(Placement *placement, guint32 caller, gboolean slept)
+static void follow(Placement *placement, guint32 caller)
 {
-    guint32 before = atomic_load_explicit(&placement->caller, memory_order_relaxed);
+    guint32 before = placement->caller;
 
-    atomic_fetch_add_explicit(&placement->taken, 1, memory_order_relaxed);
-    placement->slept |= slept;
-    if (!placement->host || caller == 0)
-        return;
     if (placement_is_beside(placement) && (caller != before || !is_settled(placement)))
         leave(placement);
     placement->in_a_row = caller == before ? placement->in_a_row + 1 : 1;
-    if (caller != before)
-        atomic_store(&placement->caller, caller);
-    if (placement_is_beside(placement)) {
-        if (placement->slept)
+    placement->caller = caller;
+    if (is_settled(placement)) {
+        if (placement->slept || atomic_load(&placement->seek))
             follow_caller(placement);
-    } else if (placement->in_a_row % BESIDE_AFTER == 0) {
+    } else if (placement->in_a_row % BESIDE_AFTER == 0 && !placement_is_beside(placement)) {
         come_beside(placement);
     }
     placement->slept = FALSE;
 }
 
-void placement_keep_apart(Placement *placement)
+void placement_follow(Placement *placement, guint32 caller, gboolean slept)
 {
     atomic_fetch_add_explicit(&placement->taken, 1, memory_order_relaxed);
+    placement->slept |= slept;
+    if (!placement->host || caller == 0)
+        return;
+    placement->n_ahead = 0;
+    follow(placement, caller);
+}
+
+void placement_follow_ahead(Placement *placement, guint32 caller, gboolean slept)
+{
+    guint n_ahead = placement->n_ahead + 1;
+
+    placement_follow(placement, caller, slept);
+    placement->n_ahead = n_ahead;
+    if (n_ahead < STREAM)
+        return;
     if (placement_is_beside(placement))
         leave(placement);
     placement->in_a_row = 0;
@@ -190,8 +207,8 @@ void placement_look_after(Placement *placement, gboolean waiting)
     called = judge(placement, n_taken, waiting);
     if (called != PLACEMENT_NOT_CALLED)
         atomic_store(&placement->called, called);
-    if (is_settled(placement) && settle(placement, find_caller(placement)) != 0)
-        atomic_store(&placement->called, PLACEMENT_CALLED);
-    if (!is_settled(placement))
+    if (is_settled(placement))
+        atomic_store(&placement->seek, TRUE);
+    else
         placement->host->release(placement->host, placement->tid);
 }

@@ -21,13 +21,17 @@
  * leave again (that needs CAP_SYS_NICE, or RLIMIT_NICE of 20), none comes beside.
  *
  * Callers are moved, too, and nothing tells of it. A thread that has to be woken again and again
- * looks for its caller, the less often the more often it has found him where he was; and so does
- * the lookout.
+ * looks for its caller, the less often the more often it has found him where he was; and once each
+ * time the lookout has looked. It does so while the caller waits for the answer: who looks at a
+ * process that exits may be the last to hold its memory, and then has to write back what that
+ * mapped, through this mount.
+ *
+ * What it costs others: a request of somebody else waits for the lookout, up to twice the time from
+ * one look to the next, where the caller who was asking often goes on computing instead.
  *
  * Thread safety: a placement is its thread's; placement_is_beside and placement_look_after may be
- * used by another one, the lookout. Both settle and release the thread. Each says first what it is
- * about to do, and the lookout looks afterwards whether that still holds: so a thread that is away
- * is never left settled.
+ * used by another one, the lookout. That only releases: so a thread that is away is never left
+ * settled, and one that it has released is settled again by itself, if it is beside at all.
  */
 #include <stdatomic.h>
 #include <sys/types.h>
@@ -70,15 +74,17 @@ typedef struct Placement {
     guint in_a_row; /* of the caller's requests */
     gboolean slept; /* since the caller's last request */
     gint64 not_before_ns;
-    gint64 ban_ns;   /* for how long, after it has starved the next time */
-    guint n_slept;   /* requests that it had to be woken for, since it looked where the caller is */
-    guint patience;  /* so many, and it looks again */
-    _Atomic int cpu; /* where it was settled last */
-    _Atomic guint32 caller;
-    _Atomic int state;   /* PlacementState */
-    _Atomic int called;  /* PlacementCall */
-    _Atomic guint taken; /* requests */
-    guint taken_before;  /* the lookout's: when it looked last */
+    gint64 ban_ns;  /* for how long, after it has starved the next time */
+    int cpu;        /* where it was settled last */
+    guint n_ahead;  /* requests in a row for which nobody waited yet */
+    guint n_slept;  /* requests that it had to be woken for, since it looked where the caller is */
+    guint patience; /* so many, and it looks again */
+    guint32 caller;
+    _Atomic gboolean seek; /* the lookout asks for one look at where the caller is */
+    _Atomic int state;     /* PlacementState */
+    _Atomic int called;    /* PlacementCall */
+    _Atomic guint taken;   /* requests */
+    guint taken_before;    /* the lookout's: when it looked last */
 } Placement;
 
 /* By the thread itself, which may be placed no more than once. */
@@ -86,16 +92,16 @@ void placement_init(Placement *placement, PlacementHost *host);
 /* To be told of each request before it is answered. `caller`: its thread, 0 where nobody waits;
  * `slept`: whether the thread had to be woken for it. */
 void placement_follow(Placement *placement, guint32 caller, gboolean slept);
-/* The same for a request during which its caller goes on, as the kernel reads ahead for him: two
- * processors do more than one then. */
-void placement_keep_apart(Placement *placement);
+/* The same for a request during which its caller goes on, as the kernel reads ahead for him. Where
+ * these follow each other, two processors do more than one. */
+void placement_follow_ahead(Placement *placement, guint32 caller, gboolean slept);
 /* The calling thread is no longer beside anybody. Also for threads that never were. */
 void placement_leave(void);
 
 /* Or still on its way there or back. */
 gboolean placement_is_beside(const Placement *placement);
-/* By the lookout, now and then, with whether a request waits. Has the thread follow its caller, or
- * calls it back where it should not be beside any more. */
+/* By the lookout, at each look, with whether a request waits (if the thread is beside). Calls the
+ * thread back where it should not be beside any more. */
 void placement_look_after(Placement *placement, gboolean waiting);
 
 /* How many processors this process may use. */

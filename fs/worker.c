@@ -189,14 +189,19 @@ static gboolean is_read_ahead(const struct fuse_in_header *request)
     return request->opcode == FUSE_READ && in->offset > 0 && in->size >= READ_AHEAD_MIN;
 }
 
+/* Somebody may wait meanwhile: it looks at a process (placement.h). So the thread no longer counts
+ * as a reader, but for a forget, which bears no caller. */
 static void place(Worker *worker)
 {
     const struct fuse_in_header *request = worker->request;
 
     if (is_read_ahead(request))
-        placement_keep_apart(&worker->placement);
+        placement_follow_ahead(&worker->placement, request->pid, worker->slept);
     else
         placement_follow(&worker->placement, request->pid, worker->slept);
+    /* afterwards, so that no thread is beside anybody while the lookout sleeps */
+    if (atomic_load(&worker->pool->dozing))
+        workers_wake_lookout(worker->pool);
 }
 
 /* FALSE where enough others read. */
@@ -226,14 +231,18 @@ static void ask_for_help(Worker *worker)
 static gboolean serve_one(Worker *worker, size_t size)
 {
     Workers *pool = worker->pool;
+    gboolean was_last;
 
     if (is_forget(worker->request)) {
+        place(worker);
         answer(worker, size);
         return TRUE;
     }
     if (worker->at_once >= AT_ONCE_FOR_ONE)
         ask_for_help(worker);
-    if (atomic_fetch_sub(&pool->readers, 1) == 1 && is_slow(worker->request))
+    was_last = atomic_fetch_sub(&pool->readers, 1) == 1;
+    place(worker);
+    if (was_last && is_slow(worker->request))
         workers_call_another(pool);
     answer(worker, size);
     return read_again(pool);
@@ -255,9 +264,6 @@ void worker_serve(Worker *worker)
         atomic_fetch_add(&pool->taken, 1);
         if (!is_notice(worker->request))
             atomic_fetch_add_explicit(&pool->awaited, 1, memory_order_relaxed);
-        if (atomic_load(&pool->dozing))
-            workers_wake_lookout(pool);
-        place(worker);
         if (!serve_one(worker, (size_t)n) && !workers_rest(pool))
             return;
     }

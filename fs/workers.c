@@ -177,10 +177,9 @@ static gboolean is_request_waiting(Workers *pool)
 static void look_after_placements_locked(Workers *pool)
 {
     for (guint i = 0; i < pool->live->len; i++) {
-        Worker *worker = g_ptr_array_index(pool->live, i);
+        Placement *placement = &((Worker *)g_ptr_array_index(pool->live, i))->placement;
 
-        if (placement_is_beside(&worker->placement))
-            placement_look_after(&worker->placement, is_request_waiting(pool));
+        placement_look_after(placement, placement_is_beside(placement) && is_request_waiting(pool));
     }
 }
 

@@ -27,7 +27,6 @@ typedef struct FakeHost {
     int prepared, n_sought, settled;
     gboolean is_lookout;   /* who acts just now */
     gboolean looks_on;     /* the lookout, just before the thread settles */
-    gboolean leaves_on;    /* the thread, just before the lookout settles it */
     gboolean looks_finely; /* the lookout, just before the thread is released */
 } FakeHost;
 
@@ -75,15 +74,11 @@ static int fake_settle(PlacementHost *base, pid_t tid, int cpu)
         host->runnable = 4;
         look(host, 1000, FALSE);
     }
-    if (host->leaves_on && host->is_lookout) {
-        host->leaves_on = host->is_lookout = FALSE;
-        placement_leave();
-        host->is_lookout = TRUE;
-    }
     if (host->settle_refusal != 0)
         return host->settle_refusal;
     /* the lookout has to see every moment at which the thread may be settled */
-    assert_true(host->is_lookout || placement_is_beside(&host->placement));
+    assert_false(host->is_lookout); /* which does not know whether it is still beside */
+    assert_true(placement_is_beside(&host->placement));
     host->cpu = cpu;
     host->settled++;
     return 0;
@@ -169,17 +164,25 @@ static void leaves_at_the_first_request_of_another(void **state)
     expect(host, TRUE);
 }
 
+static void read_ahead(FakeHost *host, guint32 caller, int n)
+{
+    for (int i = 0; i < n; i++)
+        placement_follow_ahead(&host->placement, caller, FALSE);
+}
+
 static void keeps_apart_from_one_who_reads_ahead(void **state)
 {
     FakeHost *host = *state;
 
     ask(host, ANN, MANY);
-    placement_keep_apart(&host->placement);
-    expect(host, FALSE);
-    for (int i = 0; i < 100; i++) {
-        ask(host, ANN, MANY - 1);
-        placement_keep_apart(&host->placement);
+    for (int i = 0; i < 10; i++) { /* files with few large parts */
+        read_ahead(host, ANN, 3);
+        ask(host, ANN, 1);
     }
+    expect(host, TRUE);
+    read_ahead(host, ANN, 4); /* and one with many */
+    expect(host, FALSE);
+    read_ahead(host, ANN, 10 * MANY);
     expect(host, FALSE);
     ask(host, ANN, MANY);
     expect(host, TRUE);
@@ -231,6 +234,9 @@ static void follows_a_caller_who_was_moved(void **state)
     assert_int_equal(host->cpu, 1);
     host->caller_cpu = 0;
     look(host, 100, FALSE);
+    host->n_sought = 0;
+    ask(host, ANN, 100); /* once after each look of the lookout */
+    assert_int_equal(host->n_sought, 1);
     assert_int_equal(host->cpu, 0);
     expect(host, TRUE);
 }
@@ -261,7 +267,6 @@ static void leaves_one_who_cannot_be_followed(void **state)
     ask(host, ANN, MANY);
     host->settle_refusal = -EINVAL;
     look(host, 100, FALSE);
-    assert_int_equal(host->cpu, -1);
     ask(host, ANN, 10 * MANY);
     expect(host, FALSE);
     host->settle_refusal = 0;
@@ -408,6 +413,9 @@ static void policy_that_is_not_had_back_is_asked_for_again(void **state)
     expect(host, TRUE);
     look(host, 1000, FALSE);
     expect(host, TRUE);
+    host->settled = 0;
+    ask_asleep(host, BEN, 10 * MANY);
+    assert_int_equal(host->settled, 0); /* not while it is to leave */
     host->release_refusal = 0;
     look(host, 1000, FALSE);
     assert_int_equal(host->cpu, -1);
@@ -428,15 +436,19 @@ static void call_on_the_way_is_answered_by_the_next_request(void **state)
     expect(host, FALSE);
 }
 
-static void one_that_left_is_not_settled_by_the_lookout(void **state)
+/* It was about to release a thread that left, and meanwhile that came again. */
+static void late_release_is_made_good(void **state)
 {
     FakeHost *host = *state;
 
     ask(host, ANN, MANY);
-    host->leaves_on = TRUE;
+    host->is_lookout = TRUE;
+    host->base.release(&host->base, gettid());
+    host->is_lookout = FALSE;
     look(host, 1000, FALSE);
-    assert_int_equal(host->settled, 2);
-    expect(host, FALSE);
+    ask(host, ANN, 1);
+    expect(host, TRUE);
+    assert_int_equal(host->cpu, 1);
 }
 
 static void one_that_leaves_is_helped_by_the_lookout(void **state)
@@ -512,7 +524,7 @@ int main(void)
         CASE(leaves_when_told),
         CASE(policy_that_is_not_had_back_is_asked_for_again),
         CASE(call_on_the_way_is_answered_by_the_next_request),
-        CASE(one_that_left_is_not_settled_by_the_lookout),
+        CASE(late_release_is_made_good),
         CASE(one_that_leaves_is_helped_by_the_lookout),
         CASE(where_the_policy_is_refused_all_stays),
         CASE(without_a_scheduler_all_stays),
