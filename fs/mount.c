@@ -130,10 +130,13 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
     Fs *fs = userdata;
     Mounting *mounting = (Mounting *)fs; /* its first member */
-    guint32 read_ahead_bytes = read_ahead_raise(fs->mountpoint);
+    guint32 read_ahead_bytes = 0;
     MountNotice notice;
 
     choose_features(fs, conn);
+    /* who sets the size of reads wants those */
+    if (fs->options->max_read_bytes == 0)
+        read_ahead_bytes = read_ahead_raise(fs->mountpoint);
     if (read_ahead_bytes > 0)
         conn->max_readahead = read_ahead_bytes;
     mounting->answered = TRUE;
@@ -159,16 +162,23 @@ static void fill_operations(struct fuse_lowlevel_ops *ops)
     /* getlk, setlk and flock stay unset: the kernel keeps locks among the mount's processes */
 }
 
-/* As many as the limit allows, and a share of them for nodes. */
+/* As many as the limit allows: before anything chooses its share of them. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static guint node_descriptors(void)
 {
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
         return 64;
-    limit.rlim_cur = limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
-        getrlimit(RLIMIT_NOFILE, &limit);
     return (guint)CLAMP(limit.rlim_cur / 8, 64, 4096);
 }
 
@@ -459,6 +469,7 @@ gboolean mount_serve(const MountRequest *request, MountReady ready, gpointer dat
     mounting->ready_data = data;
     mounting->place.root_fd = -1;
     umask(0);
+    raise_descriptor_limit();
     prctl(PR_SET_DUMPABLE, 0);
     fuse_set_log_func(keep_complaint);
     prepare_signals();

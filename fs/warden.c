@@ -214,8 +214,8 @@ static void deliver_events(Warden *warden)
     }
 }
 
-/* Looking at them takes long, and the end of every process that wrote wakes the warden: so not more
- * often than that. Returns after how many milliseconds to look again; -1: never. */
+/* Looking at them takes long, and the end of many a process wakes the warden: so not more often
+ * than that. Returns after how many milliseconds to look again; -1: never. */
 static gint64 recheck_past(Warden *warden)
 {
     Fs *fs = warden->fs;

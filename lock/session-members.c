@@ -49,6 +49,7 @@ void session_table_drop_locked(SessionTable *table, Member *member)
 
     g_hash_table_remove(table->members, GINT_TO_POINTER(member->pid));
     g_queue_unlink(&table->recent, &member->link);
+    g_queue_unlink(&session->members, &member->link_in_session);
     g_ptr_array_add(table->dropped, member);
     if (session->watched == member) {
         session->watched = NULL;
@@ -90,51 +91,68 @@ static void set_watched_locked(SessionTable *table, Member *member)
     g_ptr_array_remove_fast(table->orphans, member->session);
 }
 
-static gboolean is_dead(SessionTable *table G_GNUC_UNUSED, const Member *member,
-                        gconstpointer session)
+static gboolean is_dead_unwatched(SessionTable *table G_GNUC_UNUSED, const Member *member,
+                                  gconstpointer data G_GNUC_UNUSED)
 {
-    if (session != NULL ? member->session != session : member->watched)
-        return FALSE;
-    return member_has_ended(member);
+    return !member->watched && member_has_ended(member);
 }
 
 void session_table_sweep_locked(SessionTable *table)
 {
-    session_table_drop_all_locked(table, is_dead, NULL);
-    table->n_swept = table->recent.length;
+    session_table_drop_all_locked(table, is_dead_unwatched, NULL);
+    table->n_left = table->recent.length;
+    table->n_added = 0;
+}
+
+static void drop_dead_of_locked(SessionTable *table, Session *session)
+{
+    GList *next;
+
+    for (GList *link = session->members.head; link != NULL; link = next) {
+        next = link->next;
+        if (member_has_ended(link->data))
+            session_table_drop_locked(table, link->data);
+    }
 }
 
 /* The root, or else the one that is known for longest: most processes live shortly. */
-static Member *find_oldest_locked(SessionTable *table, const Session *session)
+static Member *choose_watched_locked(SessionTable *table, const Session *session)
 {
-    Member *oldest = NULL;
+    Member *root = session_table_find_locked(table, session->root.pid);
 
-    for (GList *link = table->recent.head; link != NULL; link = link->next) {
-        Member *member = link->data;
-
-        if (member->session == session && (oldest == NULL || member->is_root ||
-                                           (!oldest->is_root && member->cookie < oldest->cookie)))
-            oldest = member;
-    }
-    return oldest;
+    if (root != NULL && root->session == session && root->is_root)
+        return root;
+    return session->members.head->data;
 }
 
-void session_table_adopt_orphans_locked(SessionTable *table)
+void session_table_adopt_orphans_locked(SessionTable *table, gboolean may_end)
 {
     const ProcessTableOps *ops = table->processes->ops;
 
     for (guint i = table->orphans->len; i-- > 0;) {
         Session *session = g_ptr_array_index(table->orphans, i);
         Member *member;
+        int r;
 
-        session_table_drop_all_locked(table, is_dead, session);
+        if (may_end)
+            drop_dead_of_locked(table, session);
         if (session_has_ended(session))
             continue;
-        member = find_oldest_locked(table, session);
-        /* Where that cannot be watched now, it is tried again. */
-        if (ops->watch(table->processes, member->hold, member->cookie) == 0)
+        member = choose_watched_locked(table, session);
+        r = ops->watch(table->processes, member->hold, member->cookie);
+        if (r == 0)
             set_watched_locked(table, member);
+        else
+            session_table_complain_locked(table, member->pid, r); /* and try again */
     }
+}
+
+void session_table_complain_locked(SessionTable *table, pid_t pid, int error)
+{
+    if (!table->complained)
+        g_warning("cannot watch process %d: %s; raise the limit of open files (RLIMIT_NOFILE)",
+                  (int)pid, g_strerror(-error));
+    table->complained = TRUE;
 }
 
 /* --- how many are remembered ---------------------------------------------------------------- */
@@ -165,13 +183,28 @@ static gboolean evict_one_locked(SessionTable *table)
     return FALSE;
 }
 
+/* Closes what was dropped since there were n_before: it is not watched, so nobody waits to be told
+ * of it. */
+static gboolean close_dropped_locked(SessionTable *table, guint n_before)
+{
+    gboolean any = table->dropped->len > n_before;
+
+    if (any)
+        g_ptr_array_remove_range(table->dropped, n_before, table->dropped->len - n_before);
+    return any;
+}
+
 gboolean session_table_make_room_locked(SessionTable *table)
 {
+    guint n_before = table->dropped->len;
+
+    session_table_sweep_locked(table);
+    if (close_dropped_locked(table, n_before))
+        return TRUE;
     for (guint i = 0; i < ROOM_FOR_A_WALK; i++) {
         if (!evict_one_locked(table))
             return i > 0;
-        /* Closes the one descriptor; the others may be dead, and have to be told (`dropped`). */
-        g_ptr_array_remove_index(table->dropped, table->dropped->len - 1);
+        close_dropped_locked(table, n_before);
     }
     return TRUE;
 }
@@ -205,9 +238,12 @@ static Member *add_member_locked(SessionTable *table, Session *session, ProcessL
     member->cookie = cookie;
     member->hold = fd_steal(&link->hold);
     member->link.data = member;
+    member->link_in_session.data = member;
     session->member_count++;
+    table->n_added++;
     g_hash_table_insert(table->members, GINT_TO_POINTER(member->pid), member);
     g_queue_push_head_link(&table->recent, &member->link);
+    g_queue_push_tail_link(&session->members, &member->link_in_session);
     return member;
 }
 
@@ -230,6 +266,8 @@ static int replace_member_locked(SessionTable *table, Session *session, ProcessL
     }
     /* A session's first process is remembered at any rate: else nobody would see its end. (The
      * caller counts for one.) */
+    if (table->recent.length >= table->max_members && table->n_added > 0)
+        session_table_sweep_locked(table);
     if (table->recent.length >= table->max_members && !evict_one_locked(table) &&
         session->member_count > 1)
         return -ENOSPC;

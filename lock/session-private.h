@@ -22,8 +22,10 @@ struct Session {
     char *id;
     SessionRule rule;
 
-    guint member_count;     /* guarded by the table's lock */
-    struct Member *watched; /* likewise: one of its members; NULL: it is an orphan */
+    /* Guarded by the table's lock. */
+    guint member_count;
+    GQueue members;         /* of Member, the first known first */
+    struct Member *watched; /* one of them; NULL: the session is an orphan */
 };
 
 #define MEMBER_COOKIE_PID_BITS 32
@@ -33,8 +35,8 @@ struct Session {
  *
  * One member of each session is watched. Its end tells that the session may have ended: then the
  * others are looked at, and one that lives is watched from then on. The end of any other changes
- * nothing but that its descriptor can be closed, which is done for many at a time: a thread that
- * wakes at the exit of each short command has the scheduler move the next one to another
+ * nothing but that its descriptor can be closed, which is done for many at a time (sweep): a thread
+ * that wakes at the exit of each short command has the scheduler move the next one to another
  * processor. */
 typedef struct Member {
     RefCount refs;
@@ -46,6 +48,7 @@ typedef struct Member {
     int hold;
     gboolean watched;
     GList link; /* in `recent` */
+    GList link_in_session;
 } Member;
 
 struct SessionTable {
@@ -62,7 +65,8 @@ struct SessionTable {
     guint64 next_serial;
     guint64 next_cookie;
     guint max_members;
-    guint n_swept;       /* members that were left when the dead were looked for last */
+    guint n_left;        /* members, when the dead were looked for last */
+    guint n_added;       /* since then */
     GPtrArray *orphans;  /* of Session, borrowed: whose watched member was dropped */
     gboolean complained; /* that processes cannot be watched */
 
@@ -97,10 +101,14 @@ int session_table_remember_locked(SessionTable *table, Session *session, Process
 gboolean session_table_make_room_locked(SessionTable *table);
 /* Forgets the member; its session ends if it was the last. */
 void session_table_drop_locked(SessionTable *table, Member *member);
-/* Forgets the dead, but for watched ones: so no session ends by it. */
+/* Forgets the dead, but for watched ones: so no session ends by it that is no orphan. */
 void session_table_sweep_locked(SessionTable *table);
-/* Has a living member of each orphan watched. One that has none ends. */
-void session_table_adopt_orphans_locked(SessionTable *table);
+/* Has a member of each orphan watched, a living one; an orphan that has none ends. Where nobody may
+ * be told of that now, the first one at hand: if it is dead, its watch brings about a reap. */
+void session_table_adopt_orphans_locked(SessionTable *table, gboolean may_end);
+
+/* Once: that a process cannot be watched, and what to do. */
+void session_table_complain_locked(SessionTable *table, pid_t pid, int error);
 
 typedef gboolean (*MemberTest)(SessionTable *table, const Member *member, gconstpointer data);
 void session_table_drop_all_locked(SessionTable *table, MemberTest test, gconstpointer data);

@@ -9,7 +9,8 @@
 #define MAX_MEMBERS   4096u
 #define MEMBERS_SHARE 4 /* of RLIMIT_NOFILE, at most: a quarter */
 #define REAP_BATCH    64
-#define MANY_ADDED    32 /* members, beside as many as lived: the dead among them are looked for */
+#define MANY_ADDED    32 /* and as many as there were: then the dead are looked for */
+#define ADDED_SHARE   8  /* of the most there may be: at the latest then */
 
 static guint root_hash(gconstpointer key)
 {
@@ -53,6 +54,15 @@ SessionTable *session_table_new(ProcessTable *processes, Registry *registry,
     return table;
 }
 
+static void look_after_members_locked(SessionTable *table)
+{
+    guint many = MIN(table->n_left + MANY_ADDED, table->max_members / ADDED_SHARE);
+
+    session_table_adopt_orphans_locked(table, TRUE);
+    if (table->n_added > many)
+        session_table_sweep_locked(table);
+}
+
 static void unlock_and_tell(SessionTable *table)
 {
     g_autoptr(GPtrArray) dropped G_GNUC_UNUSED = NULL;
@@ -60,9 +70,7 @@ static void unlock_and_tell(SessionTable *table)
     SessionEnded on_ended = table->on_ended;
     gpointer data = table->on_ended_data;
 
-    session_table_adopt_orphans_locked(table);
-    if (table->recent.length > 2 * table->n_swept + MANY_ADDED)
-        session_table_sweep_locked(table);
+    look_after_members_locked(table);
     dropped = g_steal_pointer(&table->dropped);
     ended = g_steal_pointer(&table->just_ended);
     table->dropped = g_ptr_array_new_with_free_func((GDestroyNotify)member_unref);
@@ -260,11 +268,8 @@ static gboolean remember_chain_locked(SessionTable *table, Session *session, gui
      * through it even if all of the others do. */
     int r = session_table_remember_locked(table, session, caller);
 
-    if (r < 0 && r != -ESRCH && !table->complained) {
-        g_warning("cannot watch process %d: %s; raise the limit of open files (RLIMIT_NOFILE)",
-                  (int)caller->info.id.pid, g_strerror(-r));
-        table->complained = TRUE;
-    }
+    if (r < 0 && r != -ESRCH)
+        session_table_complain_locked(table, caller->info.id.pid, r);
     /* Gone already; or nobody would see the end of this session. */
     if (r == -ESRCH || session_has_ended(session))
         return FALSE;
@@ -384,7 +389,7 @@ static gboolean resolve_known(SessionTable *table, pid_t pid, Session **session_
 
 /* TRUE where the answer is there without a walk; else `pid_out` is the process to walk from, as far
  * as is known: a thread that nobody asked about yet is taken for a process. A process's first
- * thread bears its pid, so a watched pid that lives cannot be the id of another's thread; any other
+ * thread bears its pid, so a held pid that lives cannot be the id of another's thread; any other
  * thread id is asked about each time. */
 static gboolean resolve_quickly(SessionTable *table, pid_t tid, pid_t *pid_out,
                                 Session **session_out)
@@ -435,6 +440,7 @@ static Session *resolve_silently(SessionTable *table, pid_t tid)
     if (tid > 0 && !resolve_quickly(table, tid, &pid, &session)) {
         mutex_lock(&table->lock);
         resolve_slowly_locked(table, pid, &session);
+        session_table_adopt_orphans_locked(table, FALSE);
         mutex_unlock(&table->lock);
     }
     return session;
@@ -445,11 +451,13 @@ gboolean session_table_covers(SessionTable *table, Session *session, pid_t pid)
     g_autoptr(Session) own = resolve_silently(table, pid);
     ProcessInfo process;
 
+    if (pid <= 1 || table->processes->ops->read(table->processes, pid, &process) < 0 ||
+        process.dead)
+        return FALSE;
     if (own == session)
         return TRUE;
     /* Everything stands below a boundary; that makes nobody the holder. */
-    if (pid <= 1 || table->processes->ops->read(table->processes, pid, &process) < 0 ||
-        process.dead || boundaries_contain(table->boundaries, process.comm))
+    if (boundaries_contain(table->boundaries, process.comm))
         return FALSE;
     /* Alive afterwards: so its pid was its own all through the walk. */
     return process_descends_from(table->processes, session->root.pid, &process.id) &&

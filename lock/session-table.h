@@ -41,10 +41,10 @@ void session_table_free(SessionTable *table);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SessionTable, session_table_free)
 
 /* The session that a thread's process belongs to. A hit costs a hash look-up and one poll of the
- * held watch; a miss walks /proc. `session_out` (owned) is set for CALLER_SESSION only. */
+ * held process; a miss walks /proc. `session_out` (owned) is set for CALLER_SESSION only. */
 CallerKind session_table_resolve(SessionTable *table, pid_t tid, Session **session_out);
 
-/* The session of a stored holder: its root may be alive (then it is watched) or dead (then the
+/* The session of a stored holder: its root may be alive (then it is held) or dead (then the
  * session has ended already). Owned. */
 Session *session_table_adopt(SessionTable *table, const char *id, const ProcessId *root,
                              const char *comm);

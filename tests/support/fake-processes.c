@@ -157,9 +157,8 @@ static gsize fake_ended(ProcessTable *table, guint64 *cookies_out, gsize n)
     return found;
 }
 
-static void fake_release(ProcessTable *table, int hold)
+static void close_hold(FakeProcesses *fake, int hold)
 {
-    FakeProcesses *fake = (FakeProcesses *)table;
     Hold *held = &g_array_index(fake->holds, Hold, hold);
 
     g_assert(held->open);
@@ -167,10 +166,16 @@ static void fake_release(ProcessTable *table, int hold)
     fake->holds_left++;
 }
 
+static void fake_release(ProcessTable *table, int hold)
+{
+    g_assert(!g_array_index(((FakeProcesses *)table)->holds, Hold, hold).watched);
+    close_hold((FakeProcesses *)table, hold);
+}
+
 static void fake_unwatch(ProcessTable *table, int hold)
 {
     g_assert(g_array_index(((FakeProcesses *)table)->holds, Hold, hold).watched);
-    fake_release(table, hold);
+    close_hold((FakeProcesses *)table, hold);
 }
 
 static void fake_free(ProcessTable *table)

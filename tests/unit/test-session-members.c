@@ -3,6 +3,7 @@
  * Which processes of a session are watched, and that its end is seen however they die.
  */
 #include "session-world.h"
+#include <sys/resource.h>
 
 #define N_CHILDREN 3
 
@@ -104,7 +105,7 @@ static void orphan_is_watched_as_soon_as_that_is_possible(void **state)
     expect_end(world, (const pid_t[]){111, 112, 100}, 3, FALSE);
 }
 
-/* A newer member is watched where the table has forgotten the one that was. */
+/* The root is watched where the table has forgotten the one that was. */
 static void pid_of_the_watched_one_may_be_reused(void **state)
 {
     World *world = *state;
@@ -131,8 +132,62 @@ static void room_is_not_made_of_the_watched_one(void **state)
     fake_processes_add(world->fake, 120, 100, "tool");
     expect_root(world, 120, 100, SESSION_RULE_TERMINAL);
     assert_int_equal(fake_processes_watched(world->fake), 1);
+    assert_int_equal(fake_processes_held(world->fake), 3); /* the watched one, the root, and 120 */
     fake_processes_kill(world->fake, 120, TRUE);
     expect_end(world, (const pid_t[]){110, 111, 112, 100}, 4, FALSE);
+}
+
+static void room_is_made_of_the_dead(void **state)
+{
+    World *world = *state;
+
+    add_family(world);
+    fake_processes_limit_holds(world->fake, 0);
+    fake_processes_kill(world->fake, 111, TRUE); /* of which nobody is told */
+    fake_processes_add(world->fake, 120, 100, "tool");
+    expect_root(world, 120, 100, SESSION_RULE_TERMINAL);
+    expect_root(world, 112, 100, SESSION_RULE_TERMINAL);
+    assert_int_equal(fake_processes_held(world->fake), 1 + N_CHILDREN);
+    assert_int_equal(world->ended, 0);
+}
+
+#define FEW_DESCRIPTORS 256 /* a quarter of them for processes */
+
+static int set_up_small(void **state)
+{
+    struct rlimit limit, usual;
+    int r;
+
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
+    limit = usual;
+    limit.rlim_cur = FEW_DESCRIPTORS;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    r = set_up(state);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+    return r;
+}
+
+/* A build that goes on after its shell: none of its members may be forgotten while it lives. */
+static void dead_never_fill_the_table(void **state)
+{
+    World *world = *state;
+    const guint most = FEW_DESCRIPTORS / 4;
+
+    add_terminal(world, 100, 1, "bash");
+    for (pid_t pid = 200; pid < 200 + (pid_t)most - 20; pid++) {
+        fake_processes_add(world->fake, pid, 100, "make");
+        expect_root(world, pid, 100, SESSION_RULE_TERMINAL);
+    }
+    fake_processes_kill(world->fake, 100, TRUE);
+    session_table_reap(world->table);
+    for (pid_t pid = 1000; pid < 2000; pid++) {
+        fake_processes_add(world->fake, pid, 200, "cc");
+        expect_root(world, pid, 100, SESSION_RULE_TERMINAL);
+        assert_true(fake_processes_held(world->fake) <= most);
+        fake_processes_kill(world->fake, pid, TRUE);
+    }
+    assert_int_equal(session_table_process_count(world->table), most - 20);
+    assert_int_equal(world->ended, 0);
 }
 
 int main(void)
@@ -144,6 +199,8 @@ int main(void)
         CASE(orphan_is_watched_as_soon_as_that_is_possible),
         CASE(pid_of_the_watched_one_may_be_reused),
         CASE(room_is_not_made_of_the_watched_one),
+        CASE(room_is_made_of_the_dead),
+        cmocka_unit_test_setup_teardown(dead_never_fill_the_table, set_up_small, tear_down),
     };
 
     return cmocka_run_group_tests_name("session-members", tests, NULL, NULL);
