@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define USUAL_KIB      128 /* VM_READAHEAD_PAGES of the kernel */
 #define READ_AHEAD_KIB 512
 
 /* Of the device number in mountinfo: to ask the mount itself would wait for what is not yet
@@ -28,6 +29,7 @@ static guint find_device_minor(const char *mountpoint)
 guint32 read_ahead_raise(const char *mountpoint)
 {
     guint minor = find_device_minor(mountpoint);
+    /* an anonymous device: its major number is 0 */
     g_autofree char *path = g_strdup_printf("/sys/class/bdi/0:%u/read_ahead_kb", minor);
     char text[32];
     autofd fd = minor != 0 ? open(path, O_RDWR | O_CLOEXEC) : -1;
@@ -36,8 +38,8 @@ guint32 read_ahead_raise(const char *mountpoint)
     if (n <= 0)
         return 0;
     text[n] = '\0';
-    if (g_ascii_strtoull(text, NULL, 10) >= READ_AHEAD_KIB)
-        return 0; /* somebody has chosen */
+    if (g_ascii_strtoull(text, NULL, 10) != USUAL_KIB)
+        return 0; /* somebody, or a rule of udev, has chosen */
     n = snprintf(text, sizeof text, "%d", READ_AHEAD_KIB);
     return pwrite(fd, text, (size_t)n, 0) == n ? READ_AHEAD_KIB * 1024 : 0;
 }
