@@ -148,7 +148,8 @@ static gboolean is_settled(const Placement *placement)
            atomic_load(&placement->called) == PLACEMENT_NOT_CALLED;
 }
 
-static void follow(Placement *placement, guint32 caller)
+/* Somebody who does not wait may exit: he is not looked at. */
+static void follow(Placement *placement, guint32 caller, gboolean waits)
 {
     guint32 before = placement->caller;
 
@@ -156,10 +157,12 @@ static void follow(Placement *placement, guint32 caller)
         leave(placement);
     placement->in_a_row = caller == before ? placement->in_a_row + 1 : 1;
     placement->caller = caller;
+    if (!waits)
+        return;
     if (is_settled(placement)) {
         if (placement->slept || atomic_load(&placement->seek))
             follow_caller(placement);
-    } else if (placement->in_a_row % BESIDE_AFTER == 0 && !placement_is_beside(placement)) {
+    } else if (placement->in_a_row >= BESIDE_AFTER && !placement_is_beside(placement)) {
         come_beside(placement);
     }
     placement->slept = FALSE;
@@ -172,16 +175,17 @@ void placement_follow(Placement *placement, guint32 caller, gboolean slept)
     if (!placement->host || caller == 0)
         return;
     placement->n_ahead = 0;
-    follow(placement, caller);
+    follow(placement, caller, TRUE);
 }
 
 void placement_follow_ahead(Placement *placement, guint32 caller, gboolean slept)
 {
-    guint n_ahead = placement->n_ahead + 1;
-
-    placement_follow(placement, caller, slept);
-    placement->n_ahead = n_ahead;
-    if (n_ahead < STREAM)
+    atomic_fetch_add_explicit(&placement->taken, 1, memory_order_relaxed);
+    placement->slept |= slept;
+    if (!placement->host || caller == 0)
+        return;
+    follow(placement, caller, FALSE);
+    if (++placement->n_ahead < STREAM)
         return;
     if (placement_is_beside(placement))
         leave(placement);

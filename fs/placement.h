@@ -22,9 +22,9 @@
  *
  * Callers are moved, too, and nothing tells of it. A thread that has to be woken again and again
  * looks for its caller, the less often the more often it has found him where he was; and once each
- * time the lookout has looked. It does so while the caller waits for the answer: who looks at a
- * process that exits may be the last to hold its memory, and then has to write back what that
- * mapped, through this mount.
+ * time the lookout has looked. It does so while the caller waits for the answer, and without a
+ * lock: who looks at a process that exits may be the last to hold its memory, and then has to write
+ * back what that mapped, through this mount.
  *
  * What it costs others: a request of somebody else waits for the lookout, up to twice the time from
  * one look to the next, where the caller who was asking often goes on computing instead.

@@ -189,19 +189,25 @@ static gboolean is_read_ahead(const struct fuse_in_header *request)
     return request->opcode == FUSE_READ && in->offset > 0 && in->size >= READ_AHEAD_MIN;
 }
 
-/* Somebody may wait meanwhile: it looks at a process (placement.h). So the thread no longer counts
- * as a reader, but for a forget, which bears no caller. */
+static void wake_a_dozing_lookout(Workers *pool)
+{
+    if (atomic_load(&pool->dozing))
+        workers_wake_lookout(pool);
+}
+
+/* It may look at a process, and that may take long (placement.h): so the lookout is to be awake,
+ * and the thread counts as a reader no more, but for a forget, which bears no caller. */
 static void place(Worker *worker)
 {
     const struct fuse_in_header *request = worker->request;
 
+    wake_a_dozing_lookout(worker->pool);
     if (is_read_ahead(request))
         placement_follow_ahead(&worker->placement, request->pid, worker->slept);
     else
         placement_follow(&worker->placement, request->pid, worker->slept);
-    /* afterwards, so that no thread is beside anybody while the lookout sleeps */
-    if (atomic_load(&worker->pool->dozing))
-        workers_wake_lookout(worker->pool);
+    /* and no thread is beside anybody while the lookout sleeps */
+    wake_a_dozing_lookout(worker->pool);
 }
 
 /* FALSE where enough others read. */

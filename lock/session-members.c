@@ -3,7 +3,8 @@
 
 #include <errno.h>
 
-#define ROOM_FOR_A_WALK 8 /* descriptors */
+#define ROOM_FOR_A_WALK 8  /* descriptors */
+#define SWEEP_SHARE     64 /* of a full table, to be added before its dead are looked for */
 
 void member_unref(Member *member)
 {
@@ -183,30 +184,40 @@ static gboolean evict_one_locked(SessionTable *table)
     return FALSE;
 }
 
-/* Closes what was dropped since there were n_before: it is not watched, so nobody waits to be told
- * of it. */
-static gboolean close_dropped_locked(SessionTable *table, guint n_before)
+/* Closes what was dropped since there were n_before, and says how much that was: none of it is
+ * watched, so nobody waits to be told of it. */
+static guint close_dropped_locked(SessionTable *table, guint n_before)
 {
-    gboolean any = table->dropped->len > n_before;
+    guint n = table->dropped->len - n_before;
 
-    if (any)
-        g_ptr_array_remove_range(table->dropped, n_before, table->dropped->len - n_before);
-    return any;
+    if (n > 0)
+        g_ptr_array_remove_range(table->dropped, n_before, n);
+    return n;
 }
 
 gboolean session_table_make_room_locked(SessionTable *table)
 {
     guint n_before = table->dropped->len;
+    guint room;
 
     session_table_sweep_locked(table);
-    if (close_dropped_locked(table, n_before))
+    room = close_dropped_locked(table, n_before);
+    while (room < ROOM_FOR_A_WALK && evict_one_locked(table))
+        room += close_dropped_locked(table, n_before);
+    return room > 0;
+}
+
+/* FALSE where the table is full of those that may not be forgotten. */
+static gboolean make_place_locked(SessionTable *table)
+{
+    if (table->recent.length >= table->max_members &&
+        table->n_added > table->max_members / SWEEP_SHARE)
+        session_table_sweep_locked(table);
+    if (table->recent.length < table->max_members || evict_one_locked(table))
         return TRUE;
-    for (guint i = 0; i < ROOM_FOR_A_WALK; i++) {
-        if (!evict_one_locked(table))
-            return i > 0;
-        close_dropped_locked(table, n_before);
-    }
-    return TRUE;
+    if (table->n_added > 0)
+        session_table_sweep_locked(table);
+    return table->recent.length < table->max_members;
 }
 
 /* For a link that the walk could not keep: a hold on that very process. */
@@ -266,10 +277,7 @@ static int replace_member_locked(SessionTable *table, Session *session, ProcessL
     }
     /* A session's first process is remembered at any rate: else nobody would see its end. (The
      * caller counts for one.) */
-    if (table->recent.length >= table->max_members && table->n_added > 0)
-        session_table_sweep_locked(table);
-    if (table->recent.length >= table->max_members && !evict_one_locked(table) &&
-        session->member_count > 1)
+    if (!make_place_locked(table) && session->member_count > 1)
         return -ENOSPC;
     cookie = table->next_cookie++ << MEMBER_COOKIE_PID_BITS | (guint32)pid;
     if (session->watched == NULL) {

@@ -273,7 +273,7 @@ static gboolean remember_chain_locked(SessionTable *table, Session *session, gui
     /* Gone already; or nobody would see the end of this session. */
     if (r == -ESRCH || session_has_ended(session))
         return FALSE;
-    for (guint i = 1; i < count; i++)
+    for (guint i = 1; i < count && !session_has_ended(session); i++)
         session_table_remember_locked(table, session, &g_array_index(table->chain, ProcessLink, i));
     return TRUE;
 }
@@ -451,13 +451,11 @@ gboolean session_table_covers(SessionTable *table, Session *session, pid_t pid)
     g_autoptr(Session) own = resolve_silently(table, pid);
     ProcessInfo process;
 
-    if (pid <= 1 || table->processes->ops->read(table->processes, pid, &process) < 0 ||
-        process.dead)
-        return FALSE;
     if (own == session)
         return TRUE;
     /* Everything stands below a boundary; that makes nobody the holder. */
-    if (boundaries_contain(table->boundaries, process.comm))
+    if (pid <= 1 || table->processes->ops->read(table->processes, pid, &process) < 0 ||
+        process.dead || boundaries_contain(table->boundaries, process.comm))
         return FALSE;
     /* Alive afterwards: so its pid was its own all through the walk. */
     return process_descends_from(table->processes, session->root.pid, &process.id) &&
@@ -491,6 +489,7 @@ Session *session_table_adopt(SessionTable *table, const char *id, const ProcessI
         if (process_id_equal(&now.info.id, root))
             session = adopt_living_locked(table, id, &now);
         process_link_release(table->processes, &now);
+        session_table_adopt_orphans_locked(table, FALSE);
     }
     if (session != NULL)
         return session_ref(session);

@@ -224,9 +224,8 @@ static gboolean walk_in(Walk *walk, pid_t pid, SessionWalkEnd *end_out)
         *end_out = SESSION_WALK_KNOWN;
     else if (!lost && ops->read(walk->processes, pid, &link.info) == 0)
         *end_out = link.info.kernel ? SESSION_WALK_KERNEL : SESSION_WALK_TOP;
-    /* Alive afterwards: so it was this process that was read, and no other that had its pid. (The
-     * parent was asked of the held one itself.) */
-    if ((*end_out == SESSION_WALK_TOP || *end_out == SESSION_WALK_KERNEL) &&
+    /* Alive afterwards: so it was this process that was read, and no other that had its pid. */
+    if (*end_out != SESSION_WALK_LOST &&
         (link.info.dead || ops->has_ended(walk->processes, link.hold)))
         *end_out = SESSION_WALK_LOST;
     if (*end_out == SESSION_WALK_LOST || *end_out == SESSION_WALK_KERNEL) {

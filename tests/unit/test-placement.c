@@ -45,6 +45,7 @@ static int fake_cpu_of(PlacementHost *base, pid_t tid)
     FakeHost *host = (FakeHost *)base;
 
     assert_true(tid == (pid_t)ANN || tid == (pid_t)BEN);
+    assert_false(host->is_lookout); /* nobody holds the caller then */
     host->n_sought++;
     return host->caller_cpu;
 }
@@ -182,8 +183,10 @@ static void keeps_apart_from_one_who_reads_ahead(void **state)
     expect(host, TRUE);
     read_ahead(host, ANN, 4); /* and one with many */
     expect(host, FALSE);
+    host->n_sought = 0;
     read_ahead(host, ANN, 10 * MANY);
     expect(host, FALSE);
+    assert_int_equal(host->n_sought, 0); /* who may be gone by now */
     ask(host, ANN, MANY);
     expect(host, TRUE);
 }

@@ -151,7 +151,25 @@ static void room_is_made_of_the_dead(void **state)
     assert_int_equal(world->ended, 0);
 }
 
+/* One dead member is not enough for a caller whose ancestors are to be held, too. */
+static void room_is_made_for_a_walk(void **state)
+{
+    World *world = *state;
+
+    add_terminal(world, 100, 1, "bash");
+    for (pid_t pid = 110; pid < 120; pid++) {
+        fake_processes_add(world->fake, pid, 100, "tool");
+        expect_root(world, pid, 100, SESSION_RULE_TERMINAL);
+    }
+    fake_processes_limit_holds(world->fake, 0);
+    fake_processes_kill(world->fake, 115, TRUE);
+    for (pid_t pid = 201; pid < 205; pid++)
+        fake_processes_add(world->fake, pid, pid == 201 ? 100 : pid - 1, "sh");
+    expect_root(world, 204, 100, SESSION_RULE_TERMINAL);
+}
+
 #define FEW_DESCRIPTORS 256 /* a quarter of them for processes */
+#define N_FREE          4   /* of these, for all that come and go */
 
 static int set_up_small(void **state)
 {
@@ -174,7 +192,7 @@ static void dead_never_fill_the_table(void **state)
     const guint most = FEW_DESCRIPTORS / 4;
 
     add_terminal(world, 100, 1, "bash");
-    for (pid_t pid = 200; pid < 200 + (pid_t)most - 20; pid++) {
+    for (pid_t pid = 200; pid < 200 + (pid_t)most - N_FREE; pid++) {
         fake_processes_add(world->fake, pid, 100, "make");
         expect_root(world, pid, 100, SESSION_RULE_TERMINAL);
     }
@@ -186,7 +204,7 @@ static void dead_never_fill_the_table(void **state)
         assert_true(fake_processes_held(world->fake) <= most);
         fake_processes_kill(world->fake, pid, TRUE);
     }
-    assert_int_equal(session_table_process_count(world->table), most - 20);
+    assert_int_equal(session_table_process_count(world->table), most - N_FREE);
     assert_int_equal(world->ended, 0);
 }
 
@@ -200,6 +218,7 @@ int main(void)
         CASE(pid_of_the_watched_one_may_be_reused),
         CASE(room_is_not_made_of_the_watched_one),
         CASE(room_is_made_of_the_dead),
+        CASE(room_is_made_for_a_walk),
         cmocka_unit_test_setup_teardown(dead_never_fill_the_table, set_up_small, tear_down),
     };
 
