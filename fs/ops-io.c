@@ -9,6 +9,8 @@
 /* From this size on the pages of the file are handed to the kernel without a copy in between. */
 #define SPLICE_FROM_BYTES   65536
 #define SMALLEST_PAGE_BYTES 4096 /* of any architecture; larger ones are multiples */
+/* A copy of so much takes about as long as calling another thread to read meanwhile. */
+#define LONG_COPY_BYTES (1024 * 1024)
 
 /* One buffer a thread, as large as the largest read that it has met. */
 typedef struct ReadBuffer {
@@ -240,19 +242,24 @@ static ssize_t copy_range(const Change *change, int from_fd, off_t from_off, int
     return n >= 0 ? n : -errno;
 }
 
-static struct timespec access_time(int fd)
+/* Most copies are of a small file that was read just now. */
+static void prepare_for_long_copy(Fs *fs, int fd, const struct stat *st, off_t off, size_t size)
 {
-    struct stat st;
+    off_t length = MIN((off_t)MIN(size, (size_t)G_MAXSSIZE), st->st_size - off);
+    char last;
 
-    return fstat(fd, &st) == 0 ? st.st_atim : (struct timespec){0};
+    if (length > LONG_COPY_BYTES ||
+        (length > 0 && read_cached(fd, &last, 1, off + length - 1) == 0))
+        workers_will_block(fs->workers);
 }
 
 /* The kernel remembers when a file was read last, and learns of no reading here. */
 static void forget_access_time(Fs *fs, const Handle *handle, const struct timespec *before)
 {
-    struct timespec now = access_time(handle->fd);
+    struct stat now;
 
-    if (now.tv_sec != before->tv_sec || now.tv_nsec != before->tv_nsec)
+    if (fstat(handle->fd, &now) != 0 || now.st_atim.tv_sec != before->tv_sec ||
+        now.st_atim.tv_nsec != before->tv_nsec)
         warden_forget_attributes(fs->warden, handle->node);
 }
 
@@ -262,7 +269,7 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t from G_GNUC_UNUSED, of
 {
     Fs *fs = fs_of(req);
     Handle *source = handle_of(from_fi->fh), *target = handle_of(to_fi->fh);
-    struct timespec read_before = {0};
+    struct stat before = {0};
     Caller caller = caller_of(req);
     Change change;
     ssize_t n;
@@ -271,13 +278,14 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t from G_GNUC_UNUSED, of
     if (n == 0) {
         Creds creds = creds_spend_as(req, fs);
 
-        read_before = access_time(source->fd);
+        if (fstat(source->fd, &before) == 0)
+            prepare_for_long_copy(fs, source->fd, &before, from_off, size);
         n = copy_range(&change, source->fd, from_off, target->fd, to_off, size, flags);
         creds_restore(&creds);
         if (n > 0)
             creds_clear_suid(req, fs, target->node, target->fd);
         guard_end(fs->guard, &change, n);
-        forget_access_time(fs, source, &read_before);
+        forget_access_time(fs, source, &before.st_atim);
     }
     if (n < 0)
         fuse_reply_err(req, (int)-n);

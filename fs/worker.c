@@ -173,7 +173,6 @@ static gboolean is_slow(const struct fuse_in_header *request)
     case FUSE_FSYNC:
     case FUSE_FSYNCDIR:
     case FUSE_FALLOCATE:
-    case FUSE_COPY_FILE_RANGE:
         return TRUE;
     default:
         return FALSE;
