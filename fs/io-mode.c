@@ -2,39 +2,98 @@
 #include "io-mode.h"
 #include <fcntl.h>
 
-static IoMode choose(gint32 modes, int open_flags)
+/* What became of the first pages: the lowest bits; the handles are counted above them. */
+enum {
+    STORE_NOT_YET,
+    STORE_BEGUN,
+    STORE_OVER, /* or there shall be none */
+    STORE_BITS = 3,
+    ONE_HANDLE = 4,
+};
+
+#define STORE_WAIT_US 50
+
+static int store_of(gint32 value)
+{
+    return value & STORE_BITS;
+}
+
+static gint32 handles_of(gint32 value)
+{
+    return (value - store_of(value)) / ONE_HANDLE;
+}
+
+static IoMode choose(gint32 handles, int open_flags)
 {
     int access = open_flags & O_ACCMODE;
 
-    if (modes < 0)
+    if (handles < 0)
         return access == O_RDONLY ? IO_DIRECT_READER : IO_DIRECT_WRITER;
-    return access == O_WRONLY && modes == 0 ? IO_DIRECT_WRITER : IO_CACHED;
+    return access == O_WRONLY && handles == 0 ? IO_DIRECT_WRITER : IO_CACHED;
 }
 
 static gint32 weight(IoMode mode)
 {
     switch (mode) {
     case IO_CACHED:
-        return 1;
+        return ONE_HANDLE;
     case IO_DIRECT_WRITER:
-        return -1;
+        return -ONE_HANDLE;
     default:
         return 0;
     }
 }
 
+/* Copying some pages takes microseconds. */
+static gint32 wait_for_store(IoModes *modes)
+{
+    gint32 value = atomic_load(modes);
+
+    while (store_of(value) == STORE_BEGUN) {
+        g_usleep(STORE_WAIT_US);
+        value = atomic_load(modes);
+    }
+    return value;
+}
+
 IoMode io_mode_take(IoModes *modes, int open_flags)
 {
-    gint32 before = atomic_load(modes);
+    gint32 before, after;
     IoMode mode;
 
-    do
-        mode = choose(before, open_flags);
-    while (!atomic_compare_exchange_weak(modes, &before, before + weight(mode)));
+    do {
+        before = wait_for_store(modes);
+        mode = choose(handles_of(before), open_flags);
+        after = before + weight(mode);
+        /* through this one pages may become dirty, which a store would overwrite */
+        if (mode == IO_CACHED && (open_flags & O_ACCMODE) != O_RDONLY)
+            after = after - store_of(after) + STORE_OVER;
+    } while (!atomic_compare_exchange_weak(modes, &before, after));
     return mode;
 }
 
 void io_mode_drop(IoModes *modes, IoMode mode)
 {
     atomic_fetch_sub(modes, weight(mode));
+}
+
+gboolean io_mode_begin_store(IoModes *modes)
+{
+    gint32 before = ONE_HANDLE + STORE_NOT_YET;
+
+    return atomic_compare_exchange_strong(modes, &before, ONE_HANDLE + STORE_BEGUN);
+}
+
+void io_mode_end_store(IoModes *modes)
+{
+    atomic_fetch_add(modes, STORE_OVER - STORE_BEGUN);
+}
+
+void io_mode_forbid_store(IoModes *modes)
+{
+    gint32 before;
+
+    do
+        before = wait_for_store(modes);
+    while (!atomic_compare_exchange_weak(modes, &before, before - store_of(before) + STORE_OVER));
 }

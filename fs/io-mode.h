@@ -13,8 +13,8 @@ typedef enum IoMode {
     IO_DIRECT_READER, /* past the cache; counts for nothing */
 } IoMode;
 
-/* A file's open handles: so many cached ones, or, negative, so many direct writers. Zero at first.
- */
+/* A file's open handles: so many cached ones, or, negative, so many direct writers; and what became
+ * of its first pages. Zero at first. */
 typedef _Atomic gint32 IoModes;
 
 /*
@@ -31,3 +31,17 @@ typedef _Atomic gint32 IoModes;
  */
 IoMode io_mode_take(IoModes *modes, int open_flags);
 void io_mode_drop(IoModes *modes, IoMode mode);
+
+/*
+ * The first pages of a file may be stored in the kernel's cache before anybody reads them, once. A
+ * store that lies in the cache already when somebody changes the file is like any page; one that
+ * arrives after the change would undo it, for readers. So none is under way while the file has
+ * another handle, or is changed without one.
+ *
+ * TRUE where the caller's handle is cached, the only one, and nothing was stored before: to be
+ * ended. Who takes a mode meanwhile, waits.
+ */
+gboolean io_mode_begin_store(IoModes *modes);
+void io_mode_end_store(IoModes *modes);
+/* Before a change without a handle: none is under way, and none will begin. */
+void io_mode_forbid_store(IoModes *modes);

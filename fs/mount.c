@@ -3,6 +3,7 @@
 #include "mount-place.h"
 #include "mounts.h"
 #include "ops.h"
+#include "preload.h"
 #include "read-ahead.h"
 #include "warden.h"
 #include "withheld.h"
@@ -450,6 +451,7 @@ static gboolean prepare(Mounting *mounting, const MountRequest *request, GError 
     fs->in_place = mounting->place.in_place;
     fs->backing_dev = mounting->place.dev;
     fs->backing_ino = mounting->place.ino;
+    fs->access_times = preload_ask_access_times(mounting->place.root_fd);
     fs->uid = geteuid();
     fs->gid = getegid();
     fs->as_root = fs->uid == 0;

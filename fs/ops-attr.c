@@ -115,6 +115,8 @@ static int change_size(fuse_req_t req, Fs *fs, Node *node, off_t size,
 
     if (fd < 0)
         return fd;
+    if (!fi)
+        io_mode_forbid_store(node_io_modes(node));
     if (ftruncate(fd, size) != 0)
         return -errno;
     creds_clear_suid(req, fs, node, fd);

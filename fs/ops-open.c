@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ops.h"
+#include "preload.h"
 #include <errno.h>
 #include <fcntl.h>
 
@@ -13,6 +14,12 @@ static void choose_caching(Fs *fs, const Handle *handle, struct fuse_file_info *
         fi->parallel_direct_writes = 1;
     }
     fi->keep_cache = fs_keeps_pages(fs);
+}
+
+static gboolean reads_kept_pages(const struct fuse_file_info *fi)
+{
+    return fi->keep_cache && !fi->direct_io && (fi->flags & O_ACCMODE) == O_RDONLY &&
+           !(fi->flags & O_DIRECT);
 }
 
 /* What the backing file is opened with. O_APPEND is applied to each write, because F_SETFL may
@@ -48,6 +55,7 @@ static int open_truncating(fuse_req_t req, Fs *fs, const Change *change, Node *n
     int fd;
 
     guard_assert_admitted(change);
+    io_mode_forbid_store(node_io_modes(node));
     fd = open_node(fs, node, flags);
     if (fd < 0)
         return fd;
@@ -98,6 +106,8 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     }
     choose_caching(fs, handle, fi);
     fi->fh = (uintptr_t)handle;
+    if (reads_kept_pages(fi))
+        preload(fs, ino, handle);
     if (fuse_reply_open(req, fi) != 0)
         handle_free(fs->nodes, fs->open_files, handle);
 }

@@ -6,9 +6,10 @@
  *
  * Such a notification waits for write-back, which comes as requests to the workers. From inside a
  * request it would wait for itself; therefore only this thread sends one, and it takes part in no
- * request. The exception is what only takes something off a list in the kernel's memory, with no
- * lock and no page to wait for: that attributes, or all names, are to be asked for again. At the
- * end it is done before the workers are, else a notification would wait for them for ever.
+ * request. The exceptions are what only takes something off a list in the kernel's memory, with no
+ * lock and no page to wait for: that attributes, or all names, are to be asked for again; and what
+ * puts pages into a file that nobody else has open (preload.h). At the end it is done before the
+ * workers are, else a notification would wait for them for ever.
  *
  * Thread safety: the functions that queue something may be called from any thread.
  */

@@ -13,8 +13,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
+#include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -228,6 +232,65 @@ static void cold_walk_costs_less_than_a_request_a_file(void **state)
     assert_int_equal(requests_of(stage, task_stat), 0);
 }
 
+#define SMALL_TEXT "text"
+
+/* With access times that a reading would not set, relatime or not. FALSE where the filesystem below
+ * cannot tell what is in memory, or where each reading sets them. */
+static gboolean make_small_files(const char *directory)
+{
+    const struct timespec times[2] = {
+        {.tv_sec = time(NULL) + 60 * 60},
+        {.tv_nsec = UTIME_OMIT},
+    };
+    struct statvfs fs;
+    gboolean tells = FALSE;
+
+    for (int i = 0; i < TIMES; i++) {
+        g_autofree char *path = g_strdup_printf("%s/f%d", directory, i);
+        char byte;
+        struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+        int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+
+        assert_int_equal(write(fd, SMALL_TEXT, strlen(SMALL_TEXT)), strlen(SMALL_TEXT));
+        tells = preadv2(fd, &iov, 1, 0, RWF_NOWAIT) == 1;
+        assert_int_equal(futimens(fd, times), 0);
+        close(fd);
+    }
+    assert_int_equal(statvfs(directory, &fs), 0);
+    return tells && (fs.f_flag & (ST_NOATIME | ST_RELATIME));
+}
+
+static int look_and_read(const char *name)
+{
+    char text[16];
+    struct stat st;
+    int fd = open(name, O_RDONLY | O_CLOEXEC);
+    gboolean well = fd >= 0 && fstat(fd, &st) == 0 && read(fd, text, sizeof text) == st.st_size &&
+                    memcmp(text, SMALL_TEXT, strlen(SMALL_TEXT)) == 0;
+
+    return close(fd) == 0 && well ? 0 : -1;
+}
+
+static int task_look_and_read(void *state G_GNUC_UNUSED, const char *argument G_GNUC_UNUSED)
+{
+    return do_often(look_and_read, "f");
+}
+
+static void small_file_comes_with_its_open(void **state)
+{
+    Stage *stage = *state;
+    gboolean comes;
+
+    agent_kill(stage->agent);
+    assert_int_equal(scene_umount(stage->scene), 0);
+    comes = make_small_files(stage->scene->mountpoint);
+    stage->agent = scene_add_agent(stage->scene);
+    assert_true(scene_mount(stage->scene, "ttl=1h,cache=always"));
+    expect_each(stage, task_look_and_read, comes ? 2 : 3); /* LOOKUP, OPEN; READ */
+    expect_each(stage, task_look_and_read, comes ? 1 : 2); /* OPEN; GETATTR after a READ */
+    expect_each(stage, task_look_and_read, 1);
+}
+
 static int task_make_large(void *state G_GNUC_UNUSED, const char *argument G_GNUC_UNUSED)
 {
     g_autofree char *text = g_malloc0(LARGE_BYTES);
@@ -311,6 +374,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(cold_walk_costs_less_than_a_request_a_file, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(small_file_comes_with_its_open, set_up, tear_down),
         cmocka_unit_test_setup_teardown(large_file_is_read_in_large_parts, set_up, tear_down),
     };
 
