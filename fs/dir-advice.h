@@ -23,5 +23,5 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(DirAdvice, dir_advice_free)
 gboolean dir_advice_begin(DirAdvice *advice, pid_t tid, guint64 directory);
 /* What it was given without attributes has something in it that is no directory. */
 void dir_advice_listed_files(DirAdvice *advice, pid_t tid);
-/* It looked something up in a directory that is none itself. */
+/* It looked something up in a directory that is none itself, or asked for its attributes. */
 void dir_advice_looked_up(DirAdvice *advice, pid_t tid, guint64 directory);

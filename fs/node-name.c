@@ -285,6 +285,17 @@ Node *node_peek_child(NodeTable *table, Node *parent, const char *name)
     return node;
 }
 
+guint64 node_parent_number(NodeTable *table, Node *node)
+{
+    NodeTrash trash = NODE_TRASH_INIT;
+    guint64 number;
+
+    node_table_lock(table);
+    number = node->parent ? node->parent->number : 0;
+    node_table_unlock(table, &trash);
+    return number;
+}
+
 gboolean node_is_unlinked(NodeTable *table, Node *node)
 {
     NodeTrash trash = NODE_TRASH_INIT;

@@ -118,6 +118,8 @@ mode_t node_type(const Node *node); /* S_IFMT bits */
  */
 guint64 node_number(const Node *node);
 guint64 node_generation(const Node *node); /* 32 bits */
+/* What it calls the directory that the node was last seen in; 0: none. */
+guint64 node_parent_number(NodeTable *table, Node *node);
 /* Borrowed; NULL where the kernel has forgotten it. */
 Node *node_by_number(NodeTable *table, guint64 number);
 

@@ -34,12 +34,23 @@ static void reply_attr(fuse_req_t req, Fs *fs, int r, struct stat *st)
     fuse_reply_attr(req, st, fs_cache_seconds(fs));
 }
 
+/* The kernel knows the name, but not what became of the file: had it been listed with attributes,
+ * it would not ask. */
+static void note_look(fuse_req_t req, Fs *fs, Node *node)
+{
+    dir_advice_looked_up(fs->dir_advice, fuse_req_ctx(req)->pid,
+                         node_parent_number(fs->nodes, node));
+}
+
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     Fs *fs = fs_of(req);
+    Node *node = fs_node(fs, ino);
     struct stat st;
 
-    reply_attr(req, fs, stat_open(fs, fs_node(fs, ino), fi, &st), &st);
+    if (!fi && node_type(node) != S_IFDIR)
+        note_look(req, fs, node);
+    reply_attr(req, fs, stat_open(fs, node, fi, &st), &st);
 }
 
 /* The kernel does not look at the search permission of directories that it has cached. Nobody comes

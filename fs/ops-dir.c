@@ -142,8 +142,26 @@ typedef struct Listing {
     GPtrArray *looked_up; /* nodes whose lookups the kernel counts when the reply arrives */
 } Listing;
 
-/* The node that an entry is listed with; NULL for one without attributes: a name that has vanished
- * since, or a mount that is refused. The kernel looks it up then, or not. */
+/* Whether the kernel has an entry's attributes already: it looked the name up, and nobody had the
+ * file open for writing since. git looks every file up before it lists the directories. */
+static gboolean kernel_knows(const Listing *listing, const char *name)
+{
+    NodeTable *nodes = listing->fs->nodes;
+    gboolean unchanged;
+    Node *node;
+
+    if (fs_cache_seconds(listing->fs) <= CACHE_SHORT_S)
+        return FALSE;
+    node = node_peek_child(nodes, listing->dir->node, name);
+    if (!node)
+        return FALSE;
+    unchanged = file_state_peek(node) == NULL;
+    node_unref(nodes, node);
+    return unchanged;
+}
+
+/* The node that an entry is listed with; NULL for one without attributes: one that is known, a name
+ * that has vanished since, or a mount that is refused. The kernel looks it up then, or not. */
 static Node *look_up_entry(const Listing *listing, const char *name,
                            struct fuse_entry_param *param_out)
 {
@@ -152,8 +170,8 @@ static Node *look_up_entry(const Listing *listing, const char *name,
     struct stat st;
     Node *node;
 
-    if (is_dot(name) || node_statx(listing->dir->fd, name, 0, &stx) != 0 ||
-        node_table_refuses(fs->nodes, &stx))
+    if (is_dot(name) || kernel_knows(listing, name) ||
+        node_statx(listing->dir->fd, name, 0, &stx) != 0 || node_table_refuses(fs->nodes, &stx))
         return NULL;
     node_stat_from_statx(&stx, &st);
     node = node_find_or_add(fs->nodes, listing->dir->node, name, &stx);

@@ -212,7 +212,8 @@ static void what_was_seen_costs_nothing_to_see_again(void **state)
     Stage *stage = *state;
 
     assert_int_equal(agent_do(stage->agent, task_make_tree, ""), 0);
-    assert_int_equal(agent_do(stage->agent, task_walk, ""), 0);
+    /* what was written has other attributes than those that the kernel has seen */
+    assert_in_range(requests_of(stage, task_walk), 1, FILES + DIRS * 8);
     assert_int_equal(requests_of(stage, task_stat), 0);
     assert_in_range(requests_of(stage, task_walk), 0, DIRS * FILES / 25);
 }
