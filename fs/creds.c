@@ -232,15 +232,17 @@ void creds_clear_suid(fuse_req_t req, Fs *fs, Node *node, int fd)
     warden_forget_attributes(fs->warden, node);
 }
 
-int creds_clear_sgid_of_stranger(fuse_req_t req, Fs *fs, const char *path)
+int creds_clear_sgid_of_stranger(fuse_req_t req, Fs *fs, const NodeFd *fd)
 {
     struct stat st;
+    NodePath path;
 
     if (!fs->as_root || fuse_req_ctx(req)->uid == 0)
         return 0;
-    if (stat(path, &st) != 0)
+    if (fstatat(fd->fd, "", &st, AT_EMPTY_PATH) != 0)
         return -errno;
     if (!(st.st_mode & S_ISGID) || in_group(req, st.st_gid))
         return 0;
-    return chmod(path, st.st_mode & 07777 & ~(mode_t)S_ISGID) == 0 ? 0 : -errno;
+    node_fd_path(fd, &path);
+    return chmod(path.text, st.st_mode & 07777 & ~(mode_t)S_ISGID) == 0 ? 0 : -errno;
 }

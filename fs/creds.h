@@ -34,4 +34,4 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Creds, creds_restore)
 void creds_clear_suid(fuse_req_t req, Fs *fs, Node *node, int fd);
 /* After an ACL was set, which takes sgid from a file whose group the caller is not of. 0 or -errno.
  */
-int creds_clear_sgid_of_stranger(fuse_req_t req, Fs *fs, const char *path);
+int creds_clear_sgid_of_stranger(fuse_req_t req, Fs *fs, const NodeFd *fd);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "handle.h"
 #include <fcntl.h>
-#include <unistd.h>
 
 Handle *handle_new(NodeTable *nodes, OpenFiles *open_files, Node *node, int fd, int flags,
                    PathClass path_class, Session *session)
@@ -37,7 +36,6 @@ void handle_free(NodeTable *nodes, OpenFiles *open_files, Handle *handle)
     if (handle->session)
         session_unref(handle->session);
     node_take_back(nodes, handle->node, &handle->lent);
-    close(handle->fd);
     io_mode_drop(node_io_modes(handle->node), handle->io_mode);
     node_unref(nodes, handle->node);
     g_free(handle);

@@ -12,12 +12,16 @@
  * A node without a name, or whose name may no longer be gone through, is opened again by an open
  * file of it, or by its number (node-number.c). Where neither is to be had, the descriptor of one
  * without a name is never idle.
+ *
+ * A node that is opened for somebody while it has no descriptor uses that open file's (node_lend):
+ * what is created is mostly given its owner, mode and times next.
  */
 #include "node-private.h"
 #include "util.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <unistd.h>
 
 enum {
     REOPEN_ATTEMPTS = 5,
@@ -52,7 +56,8 @@ void node_fd_settle_locked(NodeFdEntry *entry, NodeTrash *trash)
 
     if (entry->node == NULL && entry->uses == 0) {
         g_queue_push_tail_link(&trash->fds, &entry->link);
-        table->n_fds--;
+        if (!entry->lent)
+            table->n_fds--;
     } else if (idle && table->let_nested_go && node_is_nested(entry->node)) {
         node_fd_detach_locked(entry->node, trash);
     } else if (idle) {
@@ -80,22 +85,28 @@ void node_fd_use_locked(NodeFdEntry *entry, NodeFd *fd_out)
     fd_out->entry = entry;
 }
 
+static void give_locked(NodeTable *table, Node *node, int fd, gboolean lent)
+{
+    NodeFdEntry *entry = g_new0(NodeFdEntry, 1);
+
+    entry->table = table;
+    entry->node = node;
+    entry->fd = fd;
+    entry->lent = lent;
+    entry->link.data = entry;
+    node->fd = entry;
+    if (!lent)
+        table->n_fds++;
+}
+
 void node_fd_adopt(NodeTable *table, Node *node, int fd, NodeFd *fd_out)
 {
     NodeTrash trash = NODE_TRASH_INIT;
     autofd spare_fd = fd;
 
     node_table_lock(table);
-    if (node->fd == NULL) {
-        NodeFdEntry *entry = g_new0(NodeFdEntry, 1);
-
-        entry->table = table;
-        entry->node = node;
-        entry->fd = fd_steal(&spare_fd);
-        entry->link.data = entry;
-        node->fd = entry;
-        table->n_fds++;
-    }
+    if (node->fd == NULL)
+        give_locked(table, node, fd_steal(&spare_fd), FALSE);
     node_fd_use_locked(node->fd, fd_out);
     node_table_unlock(table, &trash);
 }
@@ -128,6 +139,13 @@ void node_fd_clear(NodeFd *fd)
     entry->uses--;
     node_fd_settle_locked(entry, &trash);
     node_table_unlock(table, &trash);
+}
+
+gboolean node_fd_is_open(const NodeFd *fd)
+{
+    const NodeFdEntry *entry = fd->entry;
+
+    return entry != NULL && entry->lent;
 }
 
 void node_fd_path(const NodeFd *fd, NodePath *path_out)
@@ -310,16 +328,34 @@ void node_lend(NodeTable *table, Node *node, int fd, NodeLent *lent_out)
     if (node->lent != NULL)
         node->lent->prev = lent_out;
     node->lent = lent_out;
+    if (node->fd == NULL) {
+        give_locked(table, node, fd, TRUE);
+        node->fd->uses++;
+        lent_out->entry = node->fd;
+    }
     node_table_unlock(table, &trash);
+}
+
+static void leave_list_locked(Node *node, NodeLent *lent)
+{
+    if (lent->prev != NULL)
+        lent->prev->next = lent->next;
+    else
+        node->lent = lent->next;
+    if (lent->next != NULL)
+        lent->next->prev = lent->prev;
 }
 
 void node_take_back(NodeTable *table, Node *node, NodeLent *lent)
 {
     NodeTrash trash = NODE_TRASH_INIT;
+    NodeFdEntry *entry = lent->entry;
     NodeFd kept = NODE_FD_INIT;
     gboolean is_last_way;
 
     node_table_lock(table);
+    if (entry != NULL && node->fd == entry)
+        node_fd_detach_locked(node, &trash);
     is_last_way = node->lent == lent && lent->next == NULL && node->lookups > 0 &&
                   node->fd == NULL && node->parent == NULL && !node->by_number;
     node_table_unlock(table, &trash);
@@ -327,14 +363,15 @@ void node_take_back(NodeTable *table, Node *node, NodeLent *lent)
         g_debug("cannot keep a deleted file that the kernel still knows");
 
     node_table_lock(table);
-    if (lent->prev != NULL)
-        lent->prev->next = lent->next;
-    else
-        node->lent = lent->next;
-    if (lent->next != NULL)
-        lent->next->prev = lent->prev;
+    leave_list_locked(node, lent);
+    if (entry != NULL) {
+        entry->uses--;
+        node_fd_settle_locked(entry, &trash);
+    }
     if (node->fd != NULL)
         node_fd_settle_locked(node->fd, &trash);
     node_table_unlock(table, &trash);
+    if (entry == NULL)
+        close(lent->fd);
     node_fd_clear(&kept);
 }

@@ -56,7 +56,7 @@ struct NodeTable {
     guint64 moves;                            /* grows whenever a node loses the name it had */
     GQueue idle;                              /* of NodeFdEntry, the least recently used last */
     guint max_idle;
-    guint n_fds;
+    guint n_fds; /* those that are not lent */
 };
 
 /* An open descriptor. It belongs to its node and to its users, and is closed when it has neither.
@@ -67,7 +67,8 @@ struct NodeFdEntry {
     int fd;
     guint uses;
     gboolean idle;
-    GList link; /* in table->idle or in NodeTrash.fds */
+    gboolean lent; /* of an open file, which is one of the users; else O_PATH */
+    GList link;    /* in table->idle or in NodeTrash.fds */
 };
 
 /* What was taken out under the lock, to be destroyed without it. */

@@ -29,8 +29,8 @@ Node *node_table_root(NodeTable *table); /* borrowed; never forgotten */
 guint node_table_count(NodeTable *table);
 guint node_table_fd_count(NodeTable *table);
 
-/* A descriptor of a node (O_PATH; a directory's may be used for *at calls), held open while this
- * is. Zero-initialise; node_fd_clear may be called twice. */
+/* A descriptor of a node (O_PATH, or of an open file; a directory's may be used for *at calls),
+ * held open while this is. Zero-initialise; node_fd_clear may be called twice. */
 typedef struct NodeFd {
     int fd;         /* -1: none */
     gpointer entry; /* private */
@@ -51,19 +51,23 @@ int node_stat(NodeTable *table, Node *node, struct statx *stx_out);
 /* Opens the file with these flags of open(2): a descriptor, or an error as node_fd_get. */
 int node_open(NodeTable *table, Node *node, int flags);
 
-/* The descriptor of an open file (not taken), by which its node is reached where its name does not
- * lead to it (any more). Lending takes a reference to the node, to be dropped after taking back;
- * until then the file stays open. */
+/* The descriptor of an open file (taken), by which its node is reached meanwhile: without opening
+ * another, and where its name does not lead to it (any more). Lending takes a reference to the
+ * node, to be dropped after taking back; that closes the file, or leaves it to who still uses it.
+ */
 typedef struct NodeLent NodeLent;
 struct NodeLent {
     int fd;
-    NodeLent *next; /* private */
+    gpointer entry; /* private; NULL: the node has another descriptor */
+    NodeLent *next;
     NodeLent *prev;
 };
 void node_lend(NodeTable *table, Node *node, int fd, NodeLent *lent_out);
 void node_take_back(NodeTable *table, Node *node, NodeLent *lent);
 
-/* `/proc/self/fd/N` of a node's descriptor, for the calls that refuse O_PATH. */
+/* Whether it is of an open file: no O_PATH, which many calls refuse. */
+gboolean node_fd_is_open(const NodeFd *fd);
+/* `/proc/self/fd/N` of a node's descriptor, for these. */
 typedef struct NodePath {
     char text[40];
 } NodePath;

@@ -14,15 +14,46 @@ static const char *own_name(const char *name)
                                                         : NULL;
 }
 
-/* Calls on a path, because O_PATH descriptors take no xattr calls; the link itself for a symbolic
- * link, by its parent's descriptor, since /proc/self/fd follows to the link but no further. */
-static int xattr_path(Fs *fs, Node *node, NodeFd *fd, NodePath *path_out)
+/* O_PATH descriptors take no xattr calls: these are on a path, unless the file is open. The link
+ * itself for a symbolic link, since /proc/self/fd follows to the link but no further. */
+static ssize_t get_value(const NodeFd *fd, const char *name, char *value, size_t size)
 {
-    int r = node_fd_get(fs->nodes, node, fd);
+    NodePath path;
 
-    if (r == 0)
-        node_fd_path(fd, path_out);
-    return r;
+    if (node_fd_is_open(fd))
+        return fgetxattr(fd->fd, name, value, size);
+    node_fd_path(fd, &path);
+    return getxattr(path.text, name, value, size);
+}
+
+static ssize_t list_names(const NodeFd *fd, char *names, size_t size)
+{
+    NodePath path;
+
+    if (node_fd_is_open(fd))
+        return flistxattr(fd->fd, names, size);
+    node_fd_path(fd, &path);
+    return listxattr(path.text, names, size);
+}
+
+static int set_value(const NodeFd *fd, const char *name, const char *value, size_t size, int flags)
+{
+    NodePath path;
+
+    if (node_fd_is_open(fd))
+        return fsetxattr(fd->fd, name, value, size, flags);
+    node_fd_path(fd, &path);
+    return setxattr(path.text, name, value, size, flags);
+}
+
+static int remove_value(const NodeFd *fd, const char *name)
+{
+    NodePath path;
+
+    if (node_fd_is_open(fd))
+        return fremovexattr(fd->fd, name);
+    node_fd_path(fd, &path);
+    return removexattr(path.text, name);
 }
 
 static void reply_value(fuse_req_t req, const char *value, size_t length, size_t size)
@@ -52,7 +83,6 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
     Fs *fs = fs_of(req);
     g_auto(NodeFd) fd = NODE_FD_INIT;
     g_autofree char *value = NULL;
-    NodePath path;
     ssize_t n;
     int r;
 
@@ -60,13 +90,13 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
         get_own(req, fs, fs_node(fs, ino), own_name(name), size);
         return;
     }
-    r = xattr_path(fs, fs_node(fs, ino), &fd, &path);
+    r = node_fd_get(fs->nodes, fs_node(fs, ino), &fd);
     if (r != 0) {
         fuse_reply_err(req, -r);
         return;
     }
     value = size > 0 ? g_malloc(size) : NULL;
-    n = getxattr(path.text, name, value, size);
+    n = get_value(&fd, name, value, size);
     if (n < 0)
         fuse_reply_err(req, errno);
     else if (size == 0)
@@ -96,16 +126,17 @@ static size_t hide_names(char *names, size_t length, gboolean is_privileged)
 }
 
 /* The whole list, owned; -errno. The size is asked for again while the list grows. */
-static ssize_t read_list(const char *path, char **names_out)
+static ssize_t read_list(const NodeFd *fd, char **names_out)
 {
     for (int tries = 0; tries < 5; tries++) {
-        ssize_t n = listxattr(path, NULL, 0);
+        ssize_t n = list_names(fd, NULL, 0);
         g_autofree char *names = NULL;
 
         if (n < 0)
             return -errno;
         names = g_malloc((size_t)n + 1);
-        n = listxattr(path, names, (size_t)n);
+        if (n > 0)
+            n = list_names(fd, names, (size_t)n);
         if (n < 0 && errno == ERANGE)
             continue;
         if (n < 0)
@@ -122,11 +153,10 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
     Fs *fs = fs_of(req);
     g_auto(NodeFd) fd = NODE_FD_INIT;
     g_autofree char *names = NULL;
-    NodePath path;
-    ssize_t n = xattr_path(fs, fs_node(fs, ino), &fd, &path);
+    ssize_t n = node_fd_get(fs->nodes, fs_node(fs, ino), &fd);
 
     if (n == 0)
-        n = read_list(path.text, &names);
+        n = read_list(&fd, &names);
     if (n < 0)
         fuse_reply_err(req, (int)-n);
     else
@@ -150,18 +180,17 @@ static int change_xattr(fuse_req_t req, Fs *fs, const Change *change, Node *node
                         const char *value, size_t size, int flags)
 {
     g_auto(NodeFd) fd = NODE_FD_INIT;
-    NodePath path;
     int r;
 
     guard_assert_admitted(change);
-    r = xattr_path(fs, node, &fd, &path);
+    r = node_fd_get(fs->nodes, node, &fd);
     if (r != 0)
         return r;
-    r = value ? setxattr(path.text, name, value, size, flags) : removexattr(path.text, name);
+    r = value ? set_value(&fd, name, value, size, flags) : remove_value(&fd, name);
     if (r != 0)
         return -errno;
     if (value && strcmp(name, "system.posix_acl_access") == 0)
-        r = creds_clear_sgid_of_stranger(req, fs, path.text);
+        r = creds_clear_sgid_of_stranger(req, fs, &fd);
     return r;
 }
 

@@ -98,7 +98,6 @@ static void deleted_file_is_reached_by_an_open_one(void **state)
     tree_assert_opens(&tree, a);
     for (guint i = 0; i < 2; i++) {
         node_take_back(tree.table, a, &lent[i]);
-        close(fds[i]);
         node_unref(tree.table, a);
         /* the kernel may know it still, by a descriptor without an open file */
         tree_assert_opens(&tree, a);
@@ -111,9 +110,9 @@ static void deleted_file_is_reached_by_an_open_one(void **state)
 static void file_that_its_name_no_longer_leads_to_is_reached_by_an_open_one(void **state)
 {
     g_auto(Tree) tree = {0};
-    autofd fd = -1;
     Node *d, *a;
     NodeLent lent;
+    int fd;
     ino_t ino;
 
     (void)state;
@@ -128,6 +127,69 @@ static void file_that_its_name_no_longer_leads_to_is_reached_by_an_open_one(void
     tree_assert_opens(&tree, a);
     node_take_back(tree.table, a, &lent);
     assert_int_equal(tree_try_open(&tree, a, &ino), -ESTALE);
+    node_unref(tree.table, a);
+}
+
+static gboolean is_closed(int fd)
+{
+    return fcntl(fd, F_GETFD) < 0 && errno == EBADF;
+}
+
+static void open_file_is_used_instead_of_a_descriptor(void **state)
+{
+    g_auto(Tree) tree = {0};
+    NodeFd used = NODE_FD_INIT, later = NODE_FD_INIT;
+    struct stat st;
+    NodeLent lent;
+    Node *a;
+    int fd;
+
+    (void)state;
+    tree_init(&tree, 8);
+    tree_make_file(&tree, "a");
+    a = tree_lookup(&tree, tree.root, "a");
+    fd = openat(tree.fd, "a", O_WRONLY | O_CLOEXEC);
+    node_lend(tree.table, a, fd, &lent);
+    assert_int_equal(node_fd_get(tree.table, a, &used), 0);
+    assert_int_equal(used.fd, fd);
+    assert_true(node_fd_is_open(&used));
+    assert_int_equal(node_table_fd_count(tree.table), 1); /* the root's */
+
+    /* closed meanwhile, it stays with who uses it, and with nobody else */
+    node_take_back(tree.table, a, &lent);
+    node_unref(tree.table, a);
+    assert_int_equal(fstat(used.fd, &st), 0);
+    assert_int_equal(node_fd_get(tree.table, a, &later), 0);
+    assert_int_not_equal(later.fd, fd);
+    assert_false(node_fd_is_open(&later));
+    node_fd_clear(&used);
+    assert_true(is_closed(fd));
+    node_fd_clear(&later);
+    assert_int_equal(node_table_fd_count(tree.table), 2);
+}
+
+static void open_file_leaves_a_descriptor_alone(void **state)
+{
+    g_auto(Tree) tree = {0};
+    NodeFd own = NODE_FD_INIT, again = NODE_FD_INIT;
+    NodeLent lent;
+    Node *a;
+    int fd;
+
+    (void)state;
+    tree_init(&tree, 8);
+    tree_make_file(&tree, "a");
+    a = tree_lookup(&tree, tree.root, "a");
+    assert_int_equal(node_fd_get(tree.table, a, &own), 0);
+    fd = openat(tree.fd, "a", O_RDONLY | O_CLOEXEC);
+    node_lend(tree.table, a, fd, &lent);
+    assert_int_equal(node_fd_get(tree.table, a, &again), 0);
+    assert_int_equal(again.fd, own.fd);
+    assert_false(node_fd_is_open(&again));
+    node_take_back(tree.table, a, &lent);
+    assert_true(is_closed(fd));
+    node_fd_clear(&own);
+    node_fd_clear(&again);
     node_unref(tree.table, a);
 }
 
@@ -440,6 +502,8 @@ int main(void)
         cmocka_unit_test(descriptors_in_use_are_never_closed),
         cmocka_unit_test(deleted_file_is_reached_by_an_open_one),
         cmocka_unit_test(file_that_its_name_no_longer_leads_to_is_reached_by_an_open_one),
+        cmocka_unit_test(open_file_is_used_instead_of_a_descriptor),
+        cmocka_unit_test(open_file_leaves_a_descriptor_alone),
         cmocka_unit_test(descriptor_is_closed_with_its_last_user),
         cmocka_unit_test(descriptor_outlives_its_forgotten_node),
         cmocka_unit_test(directories_on_the_way_are_kept),
