@@ -346,32 +346,51 @@ static void leave_list_locked(Node *node, NodeLent *lent)
         lent->next->prev = lent->prev;
 }
 
+gboolean node_has_no_way_locked(const Node *node)
+{
+    return node->lookups > 0 && node->fd == NULL && node->lent == NULL && node->parent == NULL &&
+           !node->by_number && node != node->table->root;
+}
+
+void node_fd_keep(NodeTable *table, Node *node, int fd)
+{
+    g_auto(NodeFd) kept = NODE_FD_INIT;
+    NodePath path;
+    int r;
+
+    node_fd_path(&(NodeFd){.fd = fd}, &path);
+    r = node_open_path_at(table, AT_FDCWD, path.text, 0);
+    if (r >= 0)
+        r = adopt_if_same(table, node, r, &kept);
+    if (r < 0)
+        g_debug("cannot keep a deleted file that the kernel still knows: %s", g_strerror(-r));
+}
+
+/* Whether another way to the node is left is decided where this one goes: of several that go at the
+ * same time one is the last. */
 void node_take_back(NodeTable *table, Node *node, NodeLent *lent)
 {
     NodeTrash trash = NODE_TRASH_INIT;
     NodeFdEntry *entry = lent->entry;
-    NodeFd kept = NODE_FD_INIT;
-    gboolean is_last_way;
-
-    node_table_lock(table);
-    if (entry != NULL && node->fd == entry)
-        node_fd_detach_locked(node, &trash);
-    is_last_way = node->lent == lent && lent->next == NULL && node->lookups > 0 &&
-                  node->fd == NULL && node->parent == NULL && !node->by_number;
-    node_table_unlock(table, &trash);
-    if (is_last_way && open_lent(table, node, &kept) != 0)
-        g_debug("cannot keep a deleted file that the kernel still knows");
+    gboolean was_last_way;
 
     node_table_lock(table);
     leave_list_locked(node, lent);
-    if (entry != NULL) {
-        entry->uses--;
-        node_fd_settle_locked(entry, &trash);
-    }
-    if (node->fd != NULL)
+    if (entry != NULL && node->fd == entry)
+        node_fd_detach_locked(node, &trash);
+    else if (node->fd != NULL)
         node_fd_settle_locked(node->fd, &trash);
+    was_last_way = node_has_no_way_locked(node);
     node_table_unlock(table, &trash);
-    if (entry == NULL)
+
+    if (was_last_way)
+        node_fd_keep(table, node, lent->fd);
+    if (entry == NULL) {
         close(lent->fd);
-    node_fd_clear(&kept);
+        return;
+    }
+    node_table_lock(table);
+    entry->uses--;
+    node_fd_settle_locked(entry, &trash);
+    node_table_unlock(table, &trash);
 }

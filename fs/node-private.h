@@ -141,5 +141,9 @@ void node_fd_settle_locked(NodeFdEntry *entry, NodeTrash *trash);
 /* Gives the node this descriptor (taken), or drops it where the node has one by now. */
 void node_fd_adopt(NodeTable *table, Node *node, int fd, NodeFd *fd_out);
 gboolean node_fd_get_cached(NodeTable *table, Node *node, NodeFd *fd_out);
+/* Whether nothing leads to a file any more that the kernel still knows. */
+gboolean node_has_no_way_locked(const Node *node);
+/* Gives it a descriptor of its own, by one (borrowed) that is about to be closed. */
+void node_fd_keep(NodeTable *table, Node *node, int fd);
 /* Opens dir_fd/name if it is this node: 0, -ESTALE where it is not, or another -errno. */
 int node_fd_open_at(NodeTable *table, Node *node, int dir_fd, const char *name, NodeFd *fd_out);

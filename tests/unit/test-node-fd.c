@@ -130,6 +130,76 @@ static void file_that_its_name_no_longer_leads_to_is_reached_by_an_open_one(void
     node_unref(tree.table, a);
 }
 
+#define PARTINGS 1500
+
+/* A deleted file, or one that is being deleted, while its open files are closed. */
+typedef struct Parting {
+    Tree *tree;
+    Node *node;
+    NodeLent lent[2];
+    pthread_barrier_t begin;
+} Parting;
+
+static void *close_second(void *data)
+{
+    Parting *parting = data;
+
+    pthread_barrier_wait(&parting->begin);
+    node_take_back(parting->tree->table, parting->node, &parting->lent[1]);
+    return NULL;
+}
+
+static void open_for_parting(Parting *parting, guint i)
+{
+    int fd = openat(parting->tree->fd, "a", O_RDONLY | O_CLOEXEC);
+
+    node_lend(parting->tree->table, parting->node, fd, &parting->lent[i]);
+}
+
+static void part(Parting *parting, gboolean deleted_before)
+{
+    Tree *tree = parting->tree;
+    struct statx stx;
+    pthread_t thread;
+
+    tree_make_file(tree, "a");
+    parting->node = tree_lookup(tree, tree->root, "a");
+    open_for_parting(parting, 1);
+    if (deleted_before) {
+        open_for_parting(parting, 0);
+        assert_int_equal(tree_unlink(tree, tree->root, "a", 0), 0);
+    }
+    assert_int_equal(pthread_create(&thread, NULL, close_second, parting), 0);
+    pthread_barrier_wait(&parting->begin);
+    if (deleted_before)
+        node_take_back(tree->table, parting->node, &parting->lent[0]);
+    else
+        assert_int_equal(tree_unlink(tree, tree->root, "a", 0), 0);
+    pthread_join(thread, NULL);
+
+    /* the kernel knows it still */
+    assert_int_equal(node_stat(tree->table, parting->node, &stx), 0);
+    assert_int_equal(stx.stx_nlink, 0);
+    node_unref(tree->table, parting->node);
+    if (deleted_before)
+        node_unref(tree->table, parting->node);
+    node_forget(tree->table, parting->node, 1);
+    assert_int_equal(node_table_fd_count(tree->table), 1);
+}
+
+static void deleted_file_stays_while_it_is_closed(void **state)
+{
+    g_auto(Tree) tree = {0};
+    Parting parting = {.tree = &tree};
+
+    (void)state;
+    tree_init(&tree, 8);
+    pthread_barrier_init(&parting.begin, NULL, 2);
+    for (int i = 0; i < PARTINGS; i++)
+        part(&parting, i % 2 == 0);
+    pthread_barrier_destroy(&parting.begin);
+}
+
 static gboolean is_closed(int fd)
 {
     return fcntl(fd, F_GETFD) < 0 && errno == EBADF;
@@ -502,6 +572,7 @@ int main(void)
         cmocka_unit_test(descriptors_in_use_are_never_closed),
         cmocka_unit_test(deleted_file_is_reached_by_an_open_one),
         cmocka_unit_test(file_that_its_name_no_longer_leads_to_is_reached_by_an_open_one),
+        cmocka_unit_test(deleted_file_stays_while_it_is_closed),
         cmocka_unit_test(open_file_is_used_instead_of_a_descriptor),
         cmocka_unit_test(open_file_leaves_a_descriptor_alone),
         cmocka_unit_test(descriptor_is_closed_with_its_last_user),
