@@ -15,13 +15,6 @@
 #define CACHE_LONG_S  86400.0
 #define CACHE_SHORT_S 1.0
 
-/* What reading a file does to its access time. */
-typedef enum AccessTimes {
-    ACCESS_TIMES_STRICT, /* sets it each time; or that is not known */
-    ACCESS_TIMES_RELATIVE,
-    ACCESS_TIMES_NONE,
-} AccessTimes;
-
 typedef struct Warden Warden;
 typedef struct Workers Workers;
 
@@ -43,7 +36,7 @@ typedef struct Fs {
     char *state_dir;
     dev_t backing_dev;
     ino_t backing_ino;
-    AccessTimes access_times; /* on the filesystem below */
+    gboolean copies_pages; /* the filesystem below: a copy shares nothing, and waits for no disk */
     gboolean in_place;
     gboolean as_root;
     gboolean kernel_checks; /* default_permissions: others than the daemon's user are let in */

@@ -2,20 +2,22 @@
 #include "io-mode.h"
 #include <fcntl.h>
 
-/* What became of the first pages: the lowest bits; the handles are counted above them. */
+/* What became of the first pages. */
 enum {
     STORE_NOT_YET,
     STORE_BEGUN,
     STORE_OVER, /* or there shall be none */
-    STORE_BITS = 3,
-    ONE_HANDLE = 4,
 };
+
+/* That is in the lowest bits; the handles are counted above them. */
+#define STORE_MASK 3
+#define ONE_HANDLE 4
 
 #define STORE_WAIT_US 50
 
 static int store_of(gint32 value)
 {
-    return value & STORE_BITS;
+    return value & STORE_MASK;
 }
 
 static gint32 handles_of(gint32 value)
@@ -44,6 +46,15 @@ static gint32 weight(IoMode mode)
     }
 }
 
+/* Through these nobody has pages: a lone reader, who may have them stored, and a writer past the
+ * cache. Any other may have dirty ones, or, mapped, fill some at any time. */
+static gboolean leaves_pages_alone(IoMode mode, int open_flags)
+{
+    int access = open_flags & O_ACCMODE;
+
+    return mode == IO_CACHED ? access == O_RDONLY : access == O_WRONLY;
+}
+
 /* Copying some pages takes microseconds. */
 static gint32 wait_for_store(IoModes *modes)
 {
@@ -65,8 +76,7 @@ IoMode io_mode_take(IoModes *modes, int open_flags)
         before = wait_for_store(modes);
         mode = choose(handles_of(before), open_flags);
         after = before + weight(mode);
-        /* through this one pages may become dirty, which a store would overwrite */
-        if (mode == IO_CACHED && (open_flags & O_ACCMODE) != O_RDONLY)
+        if (!leaves_pages_alone(mode, open_flags))
             after = after - store_of(after) + STORE_OVER;
     } while (!atomic_compare_exchange_weak(modes, &before, after));
     return mode;

@@ -35,8 +35,9 @@ void io_mode_drop(IoModes *modes, IoMode mode);
 /*
  * The first pages of a file may be stored in the kernel's cache before anybody reads them, once. A
  * store that lies in the cache already when somebody changes the file is like any page; one that
- * arrives after the change would undo it, for readers. So none is under way while the file has
- * another handle, or is changed without one.
+ * arrives after the change would undo it, for readers. And it waits for a page that somebody else
+ * is reading. So none is under way while the file has another handle, or is changed without one;
+ * and a file that anybody could have mapped before, beside a writer, gets none.
  *
  * TRUE where the caller's handle is cached, the only one, and nothing was stored before: to be
  * ended. Who takes a mode meanwhile, waits.

@@ -3,7 +3,6 @@
 #include "mount-place.h"
 #include "mounts.h"
 #include "ops.h"
-#include "preload.h"
 #include "read-ahead.h"
 #include "warden.h"
 #include "withheld.h"
@@ -12,12 +11,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gio/gio.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/vfs.h>
 
 G_DEFINE_QUARK(mount - error - quark, mount_error)
 
@@ -438,6 +439,14 @@ static void mounting_clear(Mounting *mounting)
     g_free(fs->state_dir);
 }
 
+/* Others, as XFS and Btrfs, share blocks, and write back before that what was written just now. */
+static gboolean copies_pages(int fd)
+{
+    struct statfs st;
+
+    return fstatfs(fd, &st) == 0 && (st.f_type == EXT4_SUPER_MAGIC || st.f_type == TMPFS_MAGIC);
+}
+
 static gboolean prepare(Mounting *mounting, const MountRequest *request, GError **error)
 {
     Fs *fs = &mounting->fs;
@@ -451,7 +460,7 @@ static gboolean prepare(Mounting *mounting, const MountRequest *request, GError 
     fs->in_place = mounting->place.in_place;
     fs->backing_dev = mounting->place.dev;
     fs->backing_ino = mounting->place.ino;
-    fs->access_times = preload_ask_access_times(mounting->place.root_fd);
+    fs->copies_pages = copies_pages(mounting->place.root_fd);
     fs->uid = geteuid();
     fs->gid = getegid();
     fs->as_root = fs->uid == 0;

@@ -248,7 +248,7 @@ static void prepare_for_long_copy(Fs *fs, int fd, const struct stat *st, off_t o
     off_t length = MIN((off_t)MIN(size, (size_t)G_MAXSSIZE), st->st_size - off);
     char last;
 
-    if (length > LONG_COPY_BYTES ||
+    if (!fs->copies_pages || length > LONG_COPY_BYTES ||
         (length > 0 && read_cached(fd, &last, 1, off + length - 1) == 0))
         workers_will_block(fs->workers);
 }

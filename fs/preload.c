@@ -17,28 +17,19 @@ static gboolean is_before(const struct timespec *a, const struct timespec *b)
     return a->tv_sec != b->tv_sec ? a->tv_sec < b->tv_sec : a->tv_nsec < b->tv_nsec;
 }
 
-AccessTimes preload_ask_access_times(int fd)
+/* Each mount has its own rule, and remounting changes it. */
+static gboolean reading_sets_access_time(Fs *fs, int fd, const struct stat *st)
 {
-    struct statvfs st;
+    struct statvfs mount;
 
-    if (fstatvfs(fd, &st) != 0)
-        return ACCESS_TIMES_STRICT;
-    if (st.f_flag & (ST_NOATIME | ST_RDONLY))
-        return ACCESS_TIMES_NONE;
-    return st.f_flag & ST_RELATIME ? ACCESS_TIMES_RELATIVE : ACCESS_TIMES_STRICT;
-}
-
-/* Where something else is mounted below, its times may be kept in another way. */
-static gboolean reading_sets_access_time(Fs *fs, const Handle *handle, const struct stat *st)
-{
-    if (fs->options->no_atime && (fcntl(handle->fd, F_GETFL) & O_NOATIME))
+    if (fs->options->no_atime && (fcntl(fd, F_GETFL) & O_NOATIME))
         return FALSE;
-    if (node_dev(handle->node) != fs->backing_dev || fs->access_times == ACCESS_TIMES_STRICT)
+    if (fstatvfs(fd, &mount) != 0)
         return TRUE;
-    if (fs->access_times == ACCESS_TIMES_NONE)
+    if (mount.f_flag & (ST_NOATIME | ST_RDONLY))
         return FALSE;
-    return !is_before(&st->st_mtim, &st->st_atim) || !is_before(&st->st_ctim, &st->st_atim) ||
-           time(NULL) - st->st_atim.tv_sec >= RELATIME_S;
+    return !(mount.f_flag & ST_RELATIME) || !is_before(&st->st_mtim, &st->st_atim) ||
+           !is_before(&st->st_ctim, &st->st_atim) || time(NULL) - st->st_atim.tv_sec >= RELATIME_S;
 }
 
 /* Nobody waits for a disk: what is not in memory is read when it is asked for. */
@@ -57,12 +48,13 @@ static void store(Fs *fs, fuse_ino_t ino, const Handle *handle)
     int r;
 
     if (fstat(handle->fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size == 0 ||
-        st.st_size > PRELOAD_MAX_BYTES || reading_sets_access_time(fs, handle, &st) ||
+        st.st_size > PRELOAD_MAX_BYTES || reading_sets_access_time(fs, handle->fd, &st) ||
         !read_whole(handle->fd, bytes, (size_t)st.st_size))
         return;
     pages.buf[0].mem = bytes;
     pages.buf[0].size = (size_t)st.st_size;
-    r = fuse_lowlevel_notify_store(fs->se, ino, 0, &pages, 0);
+    /* a pipe in between costs more than it saves */
+    r = fuse_lowlevel_notify_store(fs->se, ino, 0, &pages, FUSE_BUF_NO_SPLICE);
     if (r != 0)
         g_debug("cannot store the pages of a file: %s", g_strerror(-r));
 }

@@ -8,17 +8,14 @@
  *
  * Nobody has read the file by then, so nothing is stored where reading would set its access time.
  *
- * The kernel takes a page from within a request only because nobody else can hold it: a handle that
- * is the only one has no read or write under way. That is up to io-mode.h, as is that no page is
- * older than what the file holds.
+ * This is done from within a request, though the kernel waits for a page that somebody else is
+ * reading or writing: nobody is, where the handle is the only one. That is up to io-mode.h, as is
+ * that no page is older than what the file holds.
  *
  * Thread safety: preload may be called from any thread.
  */
 #include "fs.h"
 #include "handle.h"
-
-/* Of the mount that a descriptor leads to. */
-AccessTimes preload_ask_access_times(int fd);
 
 /* To be called before an open is answered, for a handle that reads through the cache. */
 void preload(Fs *fs, fuse_ino_t ino, const Handle *handle);
