@@ -46,6 +46,8 @@ typedef struct Fs {
     guint64 pid_ns; /* in which the daemon's pid counts */
 
     _Atomic gboolean cache_long; /* nobody is known to reach past the mount */
+    _Atomic guint8 telling;      /* fs_tell */
+    _Atomic gint64 telling_since_s;
     _Atomic gboolean unmount_asked;
 } Fs;
 
@@ -67,6 +69,38 @@ static inline double fs_cache_seconds(Fs *fs)
         return 0;
     return atomic_load_explicit(&fs->cache_long, memory_order_relaxed) ? CACHE_LONG_S
                                                                        : CACHE_SHORT_S;
+}
+
+/*
+ * What the kernel has been told of a file, and will not ask for again: then nobody has to look at
+ * the file for a listing. A guess in its favour costs a request, one against it a system call.
+ *
+ * Nodes remember the number of the telling in which that was; when the kernel will ask anew for
+ * all, another telling begins. Numbers come back after 255, which is as good as a wrong guess.
+ */
+static inline void fs_begin_telling(Fs *fs)
+{
+    atomic_store_explicit(&fs->telling_since_s, g_get_monotonic_time() / G_USEC_PER_SEC,
+                          memory_order_relaxed);
+    if (atomic_fetch_add_explicit(&fs->telling, 1, memory_order_relaxed) == G_MAXUINT8)
+        atomic_fetch_add_explicit(&fs->telling, 1, memory_order_relaxed); /* 0 is none */
+}
+
+/* The file's name and attributes are in the reply. */
+static inline void fs_tell(Fs *fs, Node *node)
+{
+    guint8 telling = fs_cache_seconds(fs) > CACHE_SHORT_S
+                         ? atomic_load_explicit(&fs->telling, memory_order_relaxed)
+                         : 0;
+
+    atomic_store_explicit(node_told(node), telling, memory_order_relaxed);
+}
+
+static inline gboolean fs_has_told(Fs *fs, Node *node)
+{
+    guint8 told = atomic_load_explicit(node_told(node), memory_order_relaxed);
+
+    return told != 0 && told == atomic_load_explicit(&fs->telling, memory_order_relaxed);
 }
 
 /* Whether pages survive an open. Elsewhere than in place the kernel drops what changed behind the

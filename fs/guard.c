@@ -313,6 +313,8 @@ void guard_created(Guard *guard, const Change *change, Node *node)
 
 void guard_end(Guard *guard, Change *change, gssize result)
 {
+    for (guint i = 0; i < G_N_ELEMENTS(change->touched) && change->touched[i]; i++)
+        node_untell(change->touched[i]);
     if (result >= 0 && change->path_class != PATH_SHARED) {
         gint64 wall_ms = guard->clock->wall_ms(guard->clock);
         guint64 number;

@@ -284,6 +284,7 @@ static gboolean set_up_warden(Mounting *mounting, GError **error)
         g_message("%s shows files of %s past the mount: what is changed there is seen within a "
                   "second",
                   shown, fs->workspace);
+    fs_begin_telling(fs);
     fs->cache_long = fs->options->cache == CACHE_ALWAYS ||
                      (fs->options->cache == CACHE_AUTO && fs->in_place && past->len == 0 && !shown);
     fs->warden = warden_new(fs, registry_poll_fd(mounting->registry),

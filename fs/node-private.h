@@ -32,8 +32,9 @@ struct Node {
     guint64 lookups;
     guint32 refs; /* of node_ref and of children; freed when this and lookups are 0 */
     guint16 type; /* S_IFMT bits */
-    guint8 hashed;
-    guint8 by_number; /* nameless, but not unlinked: opened by its number when it has to be */
+    guint8 hashed : 1;
+    guint8 by_number : 1; /* nameless, but not unlinked: opened by its number when it has to be */
+    _Atomic guint8 told;
 };
 
 struct NodeTable {

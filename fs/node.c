@@ -435,6 +435,11 @@ mode_t node_type(const Node *node)
     return node->type;
 }
 
+_Atomic guint8 *node_told(Node *node)
+{
+    return &node->told;
+}
+
 IoModes *node_io_modes(Node *node)
 {
     return &node->io_modes;

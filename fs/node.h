@@ -158,6 +158,13 @@ GArray *node_dup_children(NodeTable *table, Node *parent); /* clear func set */
 
 /* How its open handles are cached: kept for the layer above. */
 IoModes *node_io_modes(Node *node);
+/* Which of its attributes the kernel has (fs_tell): for the layer above. Zero at first. */
+_Atomic guint8 *node_told(Node *node);
+/* They have changed, or been read: the kernel will ask again. */
+static inline void node_untell(Node *node)
+{
+    atomic_store_explicit(node_told(node), 0, memory_order_relaxed);
+}
 /* A slot for the layer above (the file's fencing state): set once, freed with the node. */
 gpointer node_data(Node *node);
 /* Sets it if it is still unset; returns the one that stands. Takes `data` when it is set. */

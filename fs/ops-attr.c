@@ -24,13 +24,14 @@ static int stat_open(Fs *fs, Node *node, const struct fuse_file_info *fi, struct
     return fstat(handle_of(fi->fh)->fd, st_out) == 0 ? 0 : -errno;
 }
 
-static void reply_attr(fuse_req_t req, Fs *fs, int r, struct stat *st)
+static void reply_attr(fuse_req_t req, Fs *fs, Node *node, int r, struct stat *st)
 {
     if (r != 0) {
         fuse_reply_err(req, -r);
         return;
     }
     st->st_ino = node_table_shown_ino(fs->nodes, st->st_dev, st->st_ino);
+    fs_tell(fs, node);
     fuse_reply_attr(req, st, fs_cache_seconds(fs));
 }
 
@@ -50,7 +51,7 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 
     if (!fi && node_type(node) != S_IFDIR)
         note_look(req, fs, node);
-    reply_attr(req, fs, stat_open(fs, node, fi, &st), &st);
+    reply_attr(req, fs, node, stat_open(fs, node, fi, &st), &st);
 }
 
 /* The kernel does not look at the search permission of directories that it has cached. Nobody comes
@@ -220,7 +221,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
     }
     if (r == 0)
         r = stat_open(fs, node, fi, &st);
-    reply_attr(req, fs, r, &st);
+    reply_attr(req, fs, node, r, &st);
 }
 
 static int check_access(Fs *fs, fuse_req_t req, Node *node, int mask)

@@ -142,22 +142,22 @@ typedef struct Listing {
     GPtrArray *looked_up; /* nodes whose lookups the kernel counts when the reply arrives */
 } Listing;
 
-/* Whether the kernel has an entry's attributes already: it looked the name up, and nobody had the
- * file open for writing since. git looks every file up before it lists the directories. */
+/* git looks every file up before it lists the directories. One entry of each reply comes with
+ * attributes nonetheless: if somebody looks at that, the kernel asks for the next ones, too. */
 static gboolean kernel_knows(const Listing *listing, const char *name)
 {
     NodeTable *nodes = listing->fs->nodes;
-    gboolean unchanged;
+    gboolean told;
     Node *node;
 
-    if (fs_cache_seconds(listing->fs) <= CACHE_SHORT_S)
+    if (listing->looked_up->len == 0)
         return FALSE;
     node = node_peek_child(nodes, listing->dir->node, name);
     if (!node)
         return FALSE;
-    unchanged = file_state_peek(node) == NULL;
+    told = fs_has_told(listing->fs, node);
     node_unref(nodes, node);
-    return unchanged;
+    return told;
 }
 
 /* The node that an entry is listed with; NULL for one without attributes: one that is known, a name
@@ -241,6 +241,15 @@ static void reply_listing(Listing *listing, off_t off, size_t size)
             node_forget(listing->fs->nodes, g_ptr_array_index(listing->looked_up, i), 1);
 }
 
+/* Long before the kernel does by itself. */
+static void tell_anew_in_time(Fs *fs)
+{
+    gint64 since_s = atomic_load_explicit(&fs->telling_since_s, memory_order_relaxed);
+
+    if (g_get_monotonic_time() / G_USEC_PER_SEC - since_s > (gint64)CACHE_LONG_S / 2)
+        fs_begin_telling(fs);
+}
+
 /* Further on in a directory the kernel asks for attributes only where it saw that they are used. */
 static void read_dir(fuse_req_t req, size_t size, off_t off, struct fuse_file_info *fi,
                      gboolean plus)
@@ -256,6 +265,8 @@ static void read_dir(fuse_req_t req, size_t size, off_t off, struct fuse_file_in
         .looked_up = looked_up,
     };
 
+    if (plus && off == 0)
+        tell_anew_in_time(fs);
     listing.attributes =
         plus && (off != 0 || dir_advice_begin(fs->dir_advice, tid, node_number(listing.dir->node)));
     reply_listing(&listing, off, size);

@@ -110,6 +110,7 @@ static void read_splicing(fuse_req_t req, Fs *fs, int fd, size_t size, off_t off
 static void op_read(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, size_t size, off_t off,
                     struct fuse_file_info *fi)
 {
+    node_untell(handle_of(fi->fh)->node); /* of the access time */
     if (size >= SPLICE_FROM_BYTES)
         read_splicing(req, fs_of(req), handle_of(fi->fh)->fd, size, off);
     else

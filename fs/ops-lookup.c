@@ -17,6 +17,7 @@ void ops_fill_entry(Fs *fs, Node *node, const struct stat *st, struct fuse_entry
         .entry_timeout = seconds,
     };
     entry_out->attr.st_ino = node_table_shown_ino(fs->nodes, st->st_dev, st->st_ino);
+    fs_tell(fs, node);
 }
 
 void ops_reply_entry(fuse_req_t req, Fs *fs, int r, Node *node, const struct stat *st)

@@ -77,6 +77,7 @@ static gboolean forget_all_names(Fs *fs)
 
 void warden_close_directory(Warden *warden, Node *directory)
 {
+    fs_begin_telling(warden->fs);
     if (!forget_all_names(warden->fs))
         add_job(warden, (Job){.node = directory, .expire_children = TRUE});
 }
@@ -98,6 +99,7 @@ void warden_forget_attributes(Warden *warden, Node *node)
 {
     int r = fuse_lowlevel_notify_inval_inode(warden->fs->se, node_number(node), -1, 0);
 
+    node_untell(node);
     if (r != 0 && r != -ENOENT)
         g_debug("cannot have attributes forgotten: %s", g_strerror(-r));
 }
@@ -234,6 +236,7 @@ static gint64 recheck_past(Warden *warden)
         g_autofree char *shown = leasefs_mounts_read_other(fs->workspace);
 
         atomic_store(&fs->cache_long, shown == NULL);
+        fs_begin_telling(fs);
     }
     return -1;
 }

@@ -233,6 +233,89 @@ static void cold_walk_costs_less_than_a_request_a_file(void **state)
     assert_int_equal(requests_of(stage, task_stat), 0);
 }
 
+/* Reads each file, and has the kernel forget its listings. */
+static int task_read_tree(void *state G_GNUC_UNUSED, const char *argument G_GNUC_UNUSED)
+{
+    for (int i = 0; i < DIRS * FILES; i++) {
+        g_autofree char *file = g_strdup_printf("tree%d/f%d", i / FILES, i % FILES);
+
+        if (read_once(file) != 0)
+            return -errno;
+    }
+    for (int d = 0; d < DIRS; d++) {
+        g_autofree char *file = g_strdup_printf("tree%d/new", d);
+
+        if (create(file) != 0 || unlink(file) != 0)
+            return -errno;
+    }
+    return 0;
+}
+
+/* After a READ the kernel asks for the access time. */
+static void files_that_were_read_are_listed_with_attributes(void **state)
+{
+    Stage *stage = *state;
+
+    assert_int_equal(agent_do(stage->agent, task_make_tree, ""), 0);
+    agent_kill(stage->agent);
+    assert_int_equal(scene_umount(stage->scene), 0);
+    stage->agent = scene_add_agent(stage->scene);
+    assert_true(scene_mount(stage->scene, "ttl=1h,cache=always"));
+    assert_int_equal(agent_do(stage->agent, task_walk, ""), 0);
+    assert_int_equal(agent_do(stage->agent, task_read_tree, ""), 0);
+    assert_in_range(requests_of(stage, task_walk), 1, FILES + DIRS * 8);
+}
+
+/* How many of the files are still shown as they were when they were looked up: 4 bytes long. */
+static int task_count_old(void *state G_GNUC_UNUSED, const char *argument G_GNUC_UNUSED)
+{
+    int old = 0;
+
+    for (int i = 0; i < TIMES; i++) {
+        g_autofree char *name = g_strdup_printf("f%d", i);
+        struct stat st;
+
+        if (stat(name, &st) != 0)
+            return -errno;
+        old += st.st_size == 4;
+    }
+    return old;
+}
+
+static int task_list(void *state G_GNUC_UNUSED, const char *argument G_GNUC_UNUSED)
+{
+    g_autoptr(GDir) dir = g_dir_open(".", 0, NULL);
+    int seen = 0;
+
+    while (dir && g_dir_read_name(dir))
+        seen++;
+    return seen;
+}
+
+/* As git does: it looks up all files, then it lists. That no file is looked at once more is seen by
+ * what nobody should do, a change past a mount with cache=always. */
+static void what_was_looked_up_is_listed_without_another_look(void **state G_GNUC_UNUSED)
+{
+    Scene *scene = scene_new(FALSE);
+    Agent *agent = scene_add_agent(scene);
+
+    for (int i = 0; i < TIMES; i++) {
+        g_autofree char *path = g_strdup_printf("%s/f%d", scene->backing, i);
+
+        assert_true(g_file_set_contents(path, "text", 4, NULL));
+    }
+    assert_true(scene_mount(scene, "ttl=1h,cache=always"));
+    assert_int_equal(agent_do(agent, task_count_old, ""), TIMES);
+    for (int i = 0; i < TIMES; i++) {
+        g_autofree char *path = g_strdup_printf("%s/f%d", scene->backing, i);
+
+        assert_int_equal(truncate(path, 5), 0);
+    }
+    assert_int_equal(agent_do(agent, task_list, ""), TIMES);
+    assert_in_range(agent_do(agent, task_count_old, ""), TIMES - 1, TIMES);
+    assert_true(scene_free(scene));
+}
+
 #define SMALL_TEXT "text"
 
 /* With access times that a reading would not set, relatime or not. FALSE where the filesystem below
@@ -375,6 +458,9 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(cold_walk_costs_less_than_a_request_a_file, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(files_that_were_read_are_listed_with_attributes, set_up,
+                                        tear_down),
+        cmocka_unit_test(what_was_looked_up_is_listed_without_another_look),
         cmocka_unit_test_setup_teardown(small_file_comes_with_its_open, set_up, tear_down),
         cmocka_unit_test_setup_teardown(large_file_is_read_in_large_parts, set_up, tear_down),
     };
