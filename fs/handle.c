@@ -10,7 +10,7 @@ Handle *handle_new(NodeTable *nodes, OpenFiles *open_files, Node *node, int fd, 
 
     handle->fd = fd;
     handle->node = node;
-    node_lend(nodes, node, fd, &handle->lent);
+    node_add_open_file(nodes, node, fd, &handle->open_file);
     handle->io_mode = io_mode_take(node_io_modes(node), flags);
     handle->path_class = path_class;
     if (mode == O_RDONLY)
@@ -35,7 +35,7 @@ void handle_free(NodeTable *nodes, OpenFiles *open_files, Handle *handle)
     }
     if (handle->session)
         session_unref(handle->session);
-    node_take_back(nodes, handle->node, &handle->lent);
+    node_remove_open_file(nodes, handle->node, &handle->open_file);
     io_mode_drop(node_io_modes(handle->node), handle->io_mode);
     node_unref(nodes, handle->node);
     g_free(handle);

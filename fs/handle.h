@@ -12,7 +12,7 @@
 
 typedef struct Handle {
     int fd;
-    NodeLent lent;
+    NodeOpenFile open_file;
     Node *node;           /* referenced */
     FileState *file;      /* NULL for handles that cannot write */
     WriterHandle *writer; /* O_RDWR only */

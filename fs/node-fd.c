@@ -13,8 +13,8 @@
  * file of it, or by its number (node-number.c). Where neither is to be had, the descriptor of one
  * without a name is never idle.
  *
- * A node that is opened for somebody while it has no descriptor uses that open file's (node_lend):
- * what is created is mostly given its owner, mode and times next.
+ * A node that is opened for somebody while it has no descriptor uses that open file's
+ * (node_add_open_file): what is created is mostly given its owner, mode and times next.
  */
 #include "node-private.h"
 #include "util.h"
@@ -40,7 +40,7 @@ static void shed_locked(NodeTable *table, guint keep, NodeTrash *trash)
 
 static gboolean can_be_reopened(const Node *node)
 {
-    return node->parent != NULL || node->by_number || node->lent != NULL;
+    return node->parent != NULL || node->by_number || node->open_files != NULL;
 }
 
 void node_fd_settle_locked(NodeFdEntry *entry, NodeTrash *trash)
@@ -56,7 +56,7 @@ void node_fd_settle_locked(NodeFdEntry *entry, NodeTrash *trash)
 
     if (entry->node == NULL && entry->uses == 0) {
         g_queue_push_tail_link(&trash->fds, &entry->link);
-        if (!entry->lent)
+        if (!entry->is_open_file)
             table->n_fds--;
     } else if (idle && table->let_nested_go && node_is_nested(entry->node)) {
         node_fd_detach_locked(entry->node, trash);
@@ -85,17 +85,17 @@ void node_fd_use_locked(NodeFdEntry *entry, NodeFd *fd_out)
     fd_out->entry = entry;
 }
 
-static void give_locked(NodeTable *table, Node *node, int fd, gboolean lent)
+static void give_locked(NodeTable *table, Node *node, int fd, gboolean is_open_file)
 {
     NodeFdEntry *entry = g_new0(NodeFdEntry, 1);
 
     entry->table = table;
     entry->node = node;
     entry->fd = fd;
-    entry->lent = lent;
+    entry->is_open_file = is_open_file;
     entry->link.data = entry;
     node->fd = entry;
-    if (!lent)
+    if (!is_open_file)
         table->n_fds++;
 }
 
@@ -145,7 +145,7 @@ gboolean node_fd_is_open(const NodeFd *fd)
 {
     const NodeFdEntry *entry = fd->entry;
 
-    return entry != NULL && entry->lent;
+    return entry != NULL && entry->is_open_file;
 }
 
 void node_fd_path(const NodeFd *fd, NodePath *path_out)
@@ -257,19 +257,19 @@ static int try_reopen(NodeTable *table, Node *node, NodeFd *fd_out, guint64 *mov
 
 /* The file may be closed meanwhile, and its descriptor be another's: what was opened counts only if
  * it is this node's. */
-static int open_lent(NodeTable *table, Node *node, NodeFd *fd_out)
+static int open_by_open_file(NodeTable *table, Node *node, NodeFd *fd_out)
 {
     NodeTrash trash = NODE_TRASH_INIT;
     NodePath path;
-    int lent_fd;
+    int open_fd;
     int r;
 
     node_table_lock(table);
-    lent_fd = node->lent != NULL ? node->lent->fd : -1;
+    open_fd = node->open_files != NULL ? node->open_files->fd : -1;
     node_table_unlock(table, &trash);
-    if (lent_fd < 0)
+    if (open_fd < 0)
         return -ESTALE;
-    node_fd_path(&(NodeFd){.fd = lent_fd}, &path);
+    node_fd_path(&(NodeFd){.fd = open_fd}, &path);
     r = node_open_path_at(table, AT_FDCWD, path.text, 0);
     return r < 0 ? r : adopt_if_same(table, node, r, fd_out);
 }
@@ -312,44 +312,44 @@ int node_fd_get(NodeTable *table, Node *node, NodeFd *fd_out)
 
     if (node_fd_get_cached(table, node, fd_out))
         return 0;
-    if (node_is_unlinked(table, node) && open_lent(table, node, fd_out) == 0)
+    if (node_is_unlinked(table, node) && open_by_open_file(table, node, fd_out) == 0)
         return 0;
     r = reopen(table, node, fd_out);
-    return r != 0 && open_lent(table, node, fd_out) == 0 ? 0 : r;
+    return r != 0 && open_by_open_file(table, node, fd_out) == 0 ? 0 : r;
 }
 
-void node_lend(NodeTable *table, Node *node, int fd, NodeLent *lent_out)
+void node_add_open_file(NodeTable *table, Node *node, int fd, NodeOpenFile *file_out)
 {
     NodeTrash trash = NODE_TRASH_INIT;
 
     node_table_lock(table);
     node->refs++;
-    *lent_out = (NodeLent){.fd = fd, .next = node->lent};
-    if (node->lent != NULL)
-        node->lent->prev = lent_out;
-    node->lent = lent_out;
+    *file_out = (NodeOpenFile){.fd = fd, .next = node->open_files};
+    if (node->open_files != NULL)
+        node->open_files->prev = file_out;
+    node->open_files = file_out;
     if (node->fd == NULL) {
         give_locked(table, node, fd, TRUE);
         node->fd->uses++;
-        lent_out->entry = node->fd;
+        file_out->entry = node->fd;
     }
     node_table_unlock(table, &trash);
 }
 
-static void leave_list_locked(Node *node, NodeLent *lent)
+static void leave_list_locked(Node *node, NodeOpenFile *file)
 {
-    if (lent->prev != NULL)
-        lent->prev->next = lent->next;
+    if (file->prev != NULL)
+        file->prev->next = file->next;
     else
-        node->lent = lent->next;
-    if (lent->next != NULL)
-        lent->next->prev = lent->prev;
+        node->open_files = file->next;
+    if (file->next != NULL)
+        file->next->prev = file->prev;
 }
 
 gboolean node_has_no_way_locked(const Node *node)
 {
-    return node->lookups > 0 && node->fd == NULL && node->lent == NULL && node->parent == NULL &&
-           !node->by_number && node != node->table->root;
+    return node->lookups > 0 && node->fd == NULL && node->open_files == NULL &&
+           node->parent == NULL && !node->by_number && node != node->table->root;
 }
 
 void node_fd_keep(NodeTable *table, Node *node, int fd)
@@ -368,14 +368,14 @@ void node_fd_keep(NodeTable *table, Node *node, int fd)
 
 /* Whether another way to the node is left is decided where this one goes: of several that go at the
  * same time one is the last. */
-void node_take_back(NodeTable *table, Node *node, NodeLent *lent)
+void node_remove_open_file(NodeTable *table, Node *node, NodeOpenFile *file)
 {
     NodeTrash trash = NODE_TRASH_INIT;
-    NodeFdEntry *entry = lent->entry;
+    NodeFdEntry *entry = file->entry;
     gboolean was_last_way;
 
     node_table_lock(table);
-    leave_list_locked(node, lent);
+    leave_list_locked(node, file);
     if (entry != NULL && node->fd == entry)
         node_fd_detach_locked(node, &trash);
     else if (node->fd != NULL)
@@ -384,9 +384,9 @@ void node_take_back(NodeTable *table, Node *node, NodeLent *lent)
     node_table_unlock(table, &trash);
 
     if (was_last_way)
-        node_fd_keep(table, node, lent->fd);
+        node_fd_keep(table, node, file->fd);
     if (entry == NULL) {
-        close(lent->fd);
+        close(file->fd);
         return;
     }
     node_table_lock(table);

@@ -19,7 +19,7 @@ struct Node {
     Node *next; /* among the parent's children */
     Node *prev;
     NodeFdEntry *fd;
-    NodeLent *lent;
+    NodeOpenFile *open_files;
     IoModes io_modes;
     guint32 generation;
     gpointer data; /* atomic */
@@ -57,7 +57,7 @@ struct NodeTable {
     guint64 moves;                            /* grows whenever a node loses the name it had */
     GQueue idle;                              /* of NodeFdEntry, the least recently used last */
     guint max_idle;
-    guint n_fds; /* those that are not lent */
+    guint n_fds; /* those that are no open files' */
 };
 
 /* An open descriptor. It belongs to its node and to its users, and is closed when it has neither.
@@ -68,8 +68,8 @@ struct NodeFdEntry {
     int fd;
     guint uses;
     gboolean idle;
-    gboolean lent; /* of an open file, which is one of the users; else O_PATH */
-    GList link;    /* in table->idle or in NodeTrash.fds */
+    gboolean is_open_file; /* of an open file, which is one of the users; else O_PATH */
+    GList link;            /* in table->idle or in NodeTrash.fds */
 };
 
 /* What was taken out under the lock, to be destroyed without it. */

@@ -52,18 +52,18 @@ int node_stat(NodeTable *table, Node *node, struct statx *stx_out);
 int node_open(NodeTable *table, Node *node, int flags);
 
 /* The descriptor of an open file (taken), by which its node is reached meanwhile: without opening
- * another, and where its name does not lead to it (any more). Lending takes a reference to the
- * node, to be dropped after taking back; that closes the file, or leaves it to who still uses it.
- */
-typedef struct NodeLent NodeLent;
-struct NodeLent {
+ * another, and where its name does not lead to it (any more). Adding takes a reference to the
+ * node, to be dropped after removing; that closes the file, or leaves it to who still uses it. The
+ * members are private. */
+typedef struct NodeOpenFile NodeOpenFile;
+struct NodeOpenFile {
     int fd;
-    gpointer entry; /* private; NULL: the node has another descriptor */
-    NodeLent *next;
-    NodeLent *prev;
+    gpointer entry; /* NULL: the node had another descriptor */
+    NodeOpenFile *next;
+    NodeOpenFile *prev;
 };
-void node_lend(NodeTable *table, Node *node, int fd, NodeLent *lent_out);
-void node_take_back(NodeTable *table, Node *node, NodeLent *lent);
+void node_add_open_file(NodeTable *table, Node *node, int fd, NodeOpenFile *file_out);
+void node_remove_open_file(NodeTable *table, Node *node, NodeOpenFile *file);
 
 /* Whether it is of an open file: no O_PATH, which many calls refuse. */
 gboolean node_fd_is_open(const NodeFd *fd);

@@ -82,7 +82,7 @@ static void deleted_file_is_reached_by_an_open_one(void **state)
 {
     g_auto(Tree) tree = {0};
     int fds[2];
-    NodeLent lent[2];
+    NodeOpenFile files[2];
     Node *a;
 
     (void)state;
@@ -91,13 +91,13 @@ static void deleted_file_is_reached_by_an_open_one(void **state)
     a = tree_lookup(&tree, tree.root, "a");
     for (guint i = 0; i < 2; i++) {
         fds[i] = openat(tree.fd, "a", O_RDONLY | O_CLOEXEC);
-        node_lend(tree.table, a, fds[i], &lent[i]);
+        node_add_open_file(tree.table, a, fds[i], &files[i]);
     }
     assert_int_equal(tree_unlink(&tree, tree.root, "a", 0), 0);
     assert_int_equal(node_table_fd_count(tree.table), 1);
     tree_assert_opens(&tree, a);
     for (guint i = 0; i < 2; i++) {
-        node_take_back(tree.table, a, &lent[i]);
+        node_remove_open_file(tree.table, a, &files[i]);
         node_unref(tree.table, a);
         /* the kernel may know it still, by a descriptor without an open file */
         tree_assert_opens(&tree, a);
@@ -111,7 +111,7 @@ static void file_that_its_name_no_longer_leads_to_is_reached_by_an_open_one(void
 {
     g_auto(Tree) tree = {0};
     Node *d, *a;
-    NodeLent lent;
+    NodeOpenFile file;
     int fd;
     ino_t ino;
 
@@ -122,10 +122,10 @@ static void file_that_its_name_no_longer_leads_to_is_reached_by_an_open_one(void
     d = tree_lookup(&tree, tree.root, "d");
     a = tree_lookup(&tree, d, "a");
     fd = openat(tree.fd, "d/a", O_RDONLY | O_CLOEXEC);
-    node_lend(tree.table, a, fd, &lent);
+    node_add_open_file(tree.table, a, fd, &file);
     assert_int_equal(renameat(tree.fd, "d/a", tree.fd, "b"), 0); /* past the mount */
     tree_assert_opens(&tree, a);
-    node_take_back(tree.table, a, &lent);
+    node_remove_open_file(tree.table, a, &file);
     assert_int_equal(tree_try_open(&tree, a, &ino), -ESTALE);
     node_unref(tree.table, a);
 }
@@ -136,7 +136,7 @@ static void file_that_its_name_no_longer_leads_to_is_reached_by_an_open_one(void
 typedef struct Parting {
     Tree *tree;
     Node *node;
-    NodeLent lent[2];
+    NodeOpenFile files[2];
     pthread_barrier_t begin;
 } Parting;
 
@@ -145,7 +145,7 @@ static void *close_second(void *data)
     Parting *parting = data;
 
     pthread_barrier_wait(&parting->begin);
-    node_take_back(parting->tree->table, parting->node, &parting->lent[1]);
+    node_remove_open_file(parting->tree->table, parting->node, &parting->files[1]);
     return NULL;
 }
 
@@ -153,7 +153,7 @@ static void open_for_parting(Parting *parting, guint i)
 {
     int fd = openat(parting->tree->fd, "a", O_RDONLY | O_CLOEXEC);
 
-    node_lend(parting->tree->table, parting->node, fd, &parting->lent[i]);
+    node_add_open_file(parting->tree->table, parting->node, fd, &parting->files[i]);
 }
 
 static void part(Parting *parting, gboolean deleted_before)
@@ -172,7 +172,7 @@ static void part(Parting *parting, gboolean deleted_before)
     assert_int_equal(pthread_create(&thread, NULL, close_second, parting), 0);
     pthread_barrier_wait(&parting->begin);
     if (deleted_before)
-        node_take_back(tree->table, parting->node, &parting->lent[0]);
+        node_remove_open_file(tree->table, parting->node, &parting->files[0]);
     else
         assert_int_equal(tree_unlink(tree, tree->root, "a", 0), 0);
     pthread_join(thread, NULL);
@@ -210,7 +210,7 @@ static void open_file_is_used_instead_of_a_descriptor(void **state)
     g_auto(Tree) tree = {0};
     NodeFd used = NODE_FD_INIT, later = NODE_FD_INIT;
     struct stat st;
-    NodeLent lent;
+    NodeOpenFile file;
     Node *a;
     int fd;
 
@@ -219,14 +219,14 @@ static void open_file_is_used_instead_of_a_descriptor(void **state)
     tree_make_file(&tree, "a");
     a = tree_lookup(&tree, tree.root, "a");
     fd = openat(tree.fd, "a", O_WRONLY | O_CLOEXEC);
-    node_lend(tree.table, a, fd, &lent);
+    node_add_open_file(tree.table, a, fd, &file);
     assert_int_equal(node_fd_get(tree.table, a, &used), 0);
     assert_int_equal(used.fd, fd);
     assert_true(node_fd_is_open(&used));
     assert_int_equal(node_table_fd_count(tree.table), 1); /* the root's */
 
     /* closed meanwhile, it stays with who uses it, and with nobody else */
-    node_take_back(tree.table, a, &lent);
+    node_remove_open_file(tree.table, a, &file);
     node_unref(tree.table, a);
     assert_int_equal(fstat(used.fd, &st), 0);
     assert_int_equal(node_fd_get(tree.table, a, &later), 0);
@@ -242,7 +242,7 @@ static void open_file_leaves_a_descriptor_alone(void **state)
 {
     g_auto(Tree) tree = {0};
     NodeFd own = NODE_FD_INIT, again = NODE_FD_INIT;
-    NodeLent lent;
+    NodeOpenFile file;
     Node *a;
     int fd;
 
@@ -252,11 +252,11 @@ static void open_file_leaves_a_descriptor_alone(void **state)
     a = tree_lookup(&tree, tree.root, "a");
     assert_int_equal(node_fd_get(tree.table, a, &own), 0);
     fd = openat(tree.fd, "a", O_RDONLY | O_CLOEXEC);
-    node_lend(tree.table, a, fd, &lent);
+    node_add_open_file(tree.table, a, fd, &file);
     assert_int_equal(node_fd_get(tree.table, a, &again), 0);
     assert_int_equal(again.fd, own.fd);
     assert_false(node_fd_is_open(&again));
-    node_take_back(tree.table, a, &lent);
+    node_remove_open_file(tree.table, a, &file);
     assert_true(is_closed(fd));
     node_fd_clear(&own);
     node_fd_clear(&again);
