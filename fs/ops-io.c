@@ -200,11 +200,10 @@ static int allocate(const Change *change, int fd, int mode, off_t offset, off_t 
     return fallocate(fd, mode, offset, length) == 0 ? 0 : -errno;
 }
 
-/* What fails on a full disk may have grown the file, or emptied a part of it, before. The kernel
- * looks for that only where all went well. */
+/* What fails on a full disk may have emptied a part of the file before. The kernel looks for that
+ * only where all went well. */
 static void forget_half_done(Fs *fs, Node *node, int mode, off_t offset, off_t length)
 {
-    warden_forget_attributes(fs->warden, node);
     if (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
         warden_drop_pages(fs->warden, node, offset, length);
 }
@@ -227,6 +226,7 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, int mode,
         if (r == 0)
             creds_clear_suid(req, fs, handle->node, handle->fd);
         guard_end(fs->guard, &change, r);
+        warden_forget_attributes(fs->warden, handle->node);
         if (r != 0)
             forget_half_done(fs, handle->node, mode, offset, length);
     }

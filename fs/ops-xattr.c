@@ -2,6 +2,7 @@
 #include "control-run.h"
 #include "inspect.h"
 #include "ops.h"
+#include "warden.h"
 #include <errno.h>
 #include <linux/xattr.h>
 #include <stdio.h>
@@ -206,6 +207,8 @@ static void guarded_change(fuse_req_t req, Fs *fs, Node *node, const char *name,
         r = change_xattr(req, fs, &change, node, name, value, size, flags);
         guard_end(fs->guard, &change, r);
     }
+    if (r == 0)
+        warden_forget_attributes(fs->warden, node);
     fuse_reply_err(req, -r);
 }
 

@@ -38,7 +38,8 @@ void warden_close_directory(Warden *warden, Node *directory);
 void warden_drop_pages(Warden *warden, Node *node, off_t off, off_t length);
 
 /* The kernel shall ask for a file's attributes again: something changed them that it does not know
- * of. At once, from within a request that names the file, which keeps its inode. */
+ * of, or knows without taking an answer that is on its way, a listing's, for an old one. At once,
+ * from within a request that names the file, which keeps its inode. */
 void warden_forget_attributes(Warden *warden, Node *node);
 
 /* The processes that still reach past the mount: GPtrArray of BypassProcess, owned. */
