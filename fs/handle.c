@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "handle.h"
 #include <fcntl.h>
+#include <stddef.h>
 
 Handle *handle_new(NodeTable *nodes, OpenFiles *open_files, Node *node, int fd, int flags,
                    PathClass path_class, Session *session)
@@ -39,6 +40,11 @@ void handle_free(NodeTable *nodes, OpenFiles *open_files, Handle *handle)
     io_mode_drop(node_io_modes(handle->node), handle->io_mode);
     node_unref(nodes, handle->node);
     g_free(handle);
+}
+
+Handle *handle_of_file(NodeOpenFile *file)
+{
+    return (Handle *)((char *)file - offsetof(Handle, open_file));
 }
 
 void handle_saw(Handle *handle, guint64 change)

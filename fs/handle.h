@@ -26,6 +26,8 @@ typedef struct Handle {
 Handle *handle_new(NodeTable *nodes, OpenFiles *open_files, Node *node, int fd, int flags,
                    PathClass path_class, Session *session);
 void handle_free(NodeTable *nodes, OpenFiles *open_files, Handle *handle);
+/* The handle whose file this is. */
+Handle *handle_of_file(NodeOpenFile *file);
 
 /* Change numbers this handle's own write was given. */
 void handle_saw(Handle *handle, guint64 change);

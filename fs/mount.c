@@ -424,6 +424,8 @@ static void mounting_clear(Mounting *mounting)
     if (fs->se)
         fuse_session_destroy(fs->se);
     workers_free(fs->workers);
+    if (fs->nodes)
+        ops_close_all(fs);
     g_clear_pointer(&fs->warden, warden_free);
     guard_free(fs->guard);
     node_table_free(fs->nodes);

@@ -324,7 +324,7 @@ void node_add_open_file(NodeTable *table, Node *node, int fd, NodeOpenFile *file
 
     node_table_lock(table);
     node->refs++;
-    *file_out = (NodeOpenFile){.fd = fd, .next = node->open_files};
+    *file_out = (NodeOpenFile){.node = node, .fd = fd, .next = node->open_files};
     if (node->open_files != NULL)
         node->open_files->prev = file_out;
     node->open_files = file_out;
@@ -393,4 +393,20 @@ void node_remove_open_file(NodeTable *table, Node *node, NodeOpenFile *file)
     entry->uses--;
     node_fd_settle_locked(entry, &trash);
     node_table_unlock(table, &trash);
+}
+
+GPtrArray *node_table_list_open_files(NodeTable *table)
+{
+    GPtrArray *files = g_ptr_array_new();
+    NodeTrash trash = NODE_TRASH_INIT;
+    GHashTableIter iter;
+    gpointer node;
+
+    node_table_lock(table);
+    g_hash_table_iter_init(&iter, table->by_number);
+    while (g_hash_table_iter_next(&iter, &node, NULL))
+        for (NodeOpenFile *file = ((Node *)node)->open_files; file != NULL; file = file->next)
+            g_ptr_array_add(files, file);
+    node_table_unlock(table, &trash);
+    return files;
 }

@@ -57,6 +57,7 @@ int node_open(NodeTable *table, Node *node, int flags);
  * members are private. */
 typedef struct NodeOpenFile NodeOpenFile;
 struct NodeOpenFile {
+    Node *node;
     int fd;
     gpointer entry; /* NULL: the node had another descriptor */
     NodeOpenFile *next;
@@ -64,6 +65,8 @@ struct NodeOpenFile {
 };
 void node_add_open_file(NodeTable *table, Node *node, int fd, NodeOpenFile *file_out);
 void node_remove_open_file(NodeTable *table, Node *node, NodeOpenFile *file);
+/* All of them, borrowed. */
+GPtrArray *node_table_list_open_files(NodeTable *table);
 
 /* Whether it is of an open file: no O_PATH, which many calls refuse. */
 gboolean node_fd_is_open(const NodeFd *fd);

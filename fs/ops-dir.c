@@ -20,7 +20,8 @@ typedef struct BackingEntry {
 
 typedef struct DirHandle {
     int fd;
-    Node *node; /* referenced */
+    Node *node; /* referenced by open_file */
+    NodeOpenFile open_file;
     off_t next; /* cookie of the entry at `pos` */
     size_t pos, end;
     _Alignas(8) char buffer[DIR_BUFFER_SIZE];
@@ -38,9 +39,16 @@ int dir_handle_fd(uint64_t fh)
 
 static void dir_handle_free(Fs *fs, DirHandle *dir)
 {
-    close(dir->fd);
-    node_unref(fs->nodes, dir->node);
+    Node *node = dir->node;
+
+    node_remove_open_file(fs->nodes, node, &dir->open_file);
+    node_unref(fs->nodes, node);
     g_free(dir);
+}
+
+void dir_handle_close(Fs *fs, NodeOpenFile *file)
+{
+    dir_handle_free(fs, (DirHandle *)((char *)file - offsetof(DirHandle, open_file)));
 }
 
 static int open_dir_by_path(const NodeFd *path_fd)
@@ -71,7 +79,8 @@ static int open_dir(Fs *fs, Node *node, DirHandle **dir_out)
         return -errno;
     dir = g_new(DirHandle, 1);
     dir->fd = fd;
-    dir->node = node_ref(fs->nodes, node);
+    dir->node = node;
+    node_add_open_file(fs->nodes, node, fd, &dir->open_file);
     dir->next = 0;
     dir->pos = dir->end = 0;
     *dir_out = dir;

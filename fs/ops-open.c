@@ -236,6 +236,20 @@ static void op_release(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, struct fuse
     fuse_reply_err(req, 0);
 }
 
+void ops_close_all(Fs *fs)
+{
+    g_autoptr(GPtrArray) files = node_table_list_open_files(fs->nodes);
+
+    for (guint i = 0; i < files->len; i++) {
+        NodeOpenFile *file = g_ptr_array_index(files, i);
+
+        if (node_type(file->node) == S_IFDIR)
+            dir_handle_close(fs, file);
+        else
+            handle_free(fs->nodes, fs->open_files, handle_of_file(file));
+    }
+}
+
 void ops_add_open(struct fuse_lowlevel_ops *ops)
 {
     ops->open = op_open;

@@ -34,3 +34,7 @@ void ops_reply_entry(fuse_req_t req, Fs *fs, int r, Node *node, const struct sta
 
 /* A directory's open handle, for the ioctls that come through it. */
 int dir_handle_fd(uint64_t fh);
+void dir_handle_close(Fs *fs, NodeOpenFile *file);
+
+/* What is open still when the mount has gone, of which the kernel says nothing. */
+void ops_close_all(Fs *fs);

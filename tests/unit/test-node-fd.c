@@ -238,6 +238,38 @@ static void open_file_is_used_instead_of_a_descriptor(void **state)
     assert_int_equal(node_table_fd_count(tree.table), 2);
 }
 
+static void open_files_are_listed(void **state)
+{
+    g_autoptr(GPtrArray) none = NULL, all = NULL;
+    g_auto(Tree) tree = {0};
+    NodeOpenFile files[2];
+    Node *nodes[2];
+
+    (void)state;
+    tree_init(&tree, 8);
+    none = node_table_list_open_files(tree.table);
+    assert_int_equal(none->len, 0);
+    tree_make_file(&tree, "a");
+    nodes[0] = tree_lookup(&tree, tree.root, "a");
+    nodes[1] = node_ref(tree.table, tree.root);
+    for (guint i = 0; i < 2; i++) {
+        int fd = openat(tree.fd, i == 0 ? "a" : ".", O_RDONLY | O_CLOEXEC);
+
+        node_add_open_file(tree.table, nodes[i], fd, &files[i]);
+    }
+    all = node_table_list_open_files(tree.table);
+    assert_int_equal(all->len, 2);
+    for (guint i = 0; i < all->len; i++) {
+        NodeOpenFile *file = g_ptr_array_index(all, i);
+        Node *node = file->node;
+
+        assert_true(node == nodes[0] || node == nodes[1]);
+        node_remove_open_file(tree.table, node, file);
+        node_unref(tree.table, node);
+    }
+    node_unref(tree.table, nodes[1]);
+}
+
 static void open_file_leaves_a_descriptor_alone(void **state)
 {
     g_auto(Tree) tree = {0};
@@ -574,6 +606,7 @@ int main(void)
         cmocka_unit_test(file_that_its_name_no_longer_leads_to_is_reached_by_an_open_one),
         cmocka_unit_test(deleted_file_stays_while_it_is_closed),
         cmocka_unit_test(open_file_is_used_instead_of_a_descriptor),
+        cmocka_unit_test(open_files_are_listed),
         cmocka_unit_test(open_file_leaves_a_descriptor_alone),
         cmocka_unit_test(descriptor_is_closed_with_its_last_user),
         cmocka_unit_test(descriptor_outlives_its_forgotten_node),
