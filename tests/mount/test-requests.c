@@ -294,26 +294,23 @@ static int task_list(void *state G_GNUC_UNUSED, const char *argument G_GNUC_UNUS
 
 /* As git does: it looks up all files, then it lists. That no file is looked at once more is seen by
  * what nobody should do, a change past a mount with cache=always. */
-static void what_was_looked_up_is_listed_without_another_look(void **state G_GNUC_UNUSED)
+static void what_was_looked_up_is_listed_without_another_look(void **state)
 {
-    Scene *scene = scene_new(FALSE);
-    Agent *agent = scene_add_agent(scene);
+    Stage *stage = *state;
 
     for (int i = 0; i < TIMES; i++) {
-        g_autofree char *path = g_strdup_printf("%s/f%d", scene->backing, i);
+        g_autofree char *path = g_strdup_printf("%s/f%d", stage->scene->backing, i);
 
         assert_true(g_file_set_contents(path, "text", 4, NULL));
     }
-    assert_true(scene_mount(scene, "ttl=1h,cache=always"));
-    assert_int_equal(agent_do(agent, task_count_old, ""), TIMES);
+    assert_int_equal(agent_do(stage->agent, task_count_old, ""), TIMES);
     for (int i = 0; i < TIMES; i++) {
-        g_autofree char *path = g_strdup_printf("%s/f%d", scene->backing, i);
+        g_autofree char *path = g_strdup_printf("%s/f%d", stage->scene->backing, i);
 
         assert_int_equal(truncate(path, 5), 0);
     }
-    assert_int_equal(agent_do(agent, task_list, ""), TIMES);
-    assert_in_range(agent_do(agent, task_count_old, ""), TIMES - 1, TIMES);
-    assert_true(scene_free(scene));
+    assert_int_equal(agent_do(stage->agent, task_list, ""), TIMES);
+    assert_in_range(agent_do(stage->agent, task_count_old, ""), TIMES - 1, TIMES);
 }
 
 #define SMALL_TEXT "text"
@@ -431,14 +428,24 @@ static void large_file_is_read_in_large_parts(void **state)
     assert_in_range(requests_of(stage, task_read_large), 1, LARGE_BYTES / 1024 / part_kib + 8);
 }
 
-static int set_up(void **state)
+static int set_up_at(void **state, gboolean in_place)
 {
     Stage *stage = g_new0(Stage, 1);
 
-    stage->scene = scene_new(TRUE);
+    stage->scene = scene_new(in_place);
     stage->agent = scene_add_agent(stage->scene);
     *state = stage;
     return scene_mount(stage->scene, "ttl=1h,cache=always") ? 0 : -1;
+}
+
+static int set_up(void **state)
+{
+    return set_up_at(state, TRUE);
+}
+
+static int set_up_elsewhere(void **state)
+{
+    return set_up_at(state, FALSE);
 }
 
 static int tear_down(void **state)
@@ -460,7 +467,8 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(files_that_were_read_are_listed_with_attributes, set_up,
                                         tear_down),
-        cmocka_unit_test(what_was_looked_up_is_listed_without_another_look),
+        cmocka_unit_test_setup_teardown(what_was_looked_up_is_listed_without_another_look,
+                                        set_up_elsewhere, tear_down),
         cmocka_unit_test_setup_teardown(small_file_comes_with_its_open, set_up, tear_down),
         cmocka_unit_test_setup_teardown(large_file_is_read_in_large_parts, set_up, tear_down),
     };
