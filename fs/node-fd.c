@@ -257,6 +257,17 @@ static int try_reopen(NodeTable *table, Node *node, NodeFd *fd_out, guint64 *mov
 
 /* The file may be closed meanwhile, and its descriptor be another's: what was opened counts only if
  * it is this node's. */
+/* -1: none, not even one that is about to be closed. */
+static int find_open_file_locked(NodeTable *table, Node *node)
+{
+    const NodeOpenFile *file = node->open_files;
+
+    if (file == NULL)
+        for (file = table->leaving; file != NULL && file->node != node;)
+            file = file->next;
+    return file != NULL ? file->fd : -1;
+}
+
 static int open_by_open_file(NodeTable *table, Node *node, NodeFd *fd_out)
 {
     NodeTrash trash = NODE_TRASH_INIT;
@@ -265,7 +276,7 @@ static int open_by_open_file(NodeTable *table, Node *node, NodeFd *fd_out)
     int r;
 
     node_table_lock(table);
-    open_fd = node->open_files != NULL ? node->open_files->fd : -1;
+    open_fd = find_open_file_locked(table, node);
     node_table_unlock(table, &trash);
     if (open_fd < 0)
         return -ESTALE;
@@ -315,7 +326,30 @@ int node_fd_get(NodeTable *table, Node *node, NodeFd *fd_out)
     if (node_is_unlinked(table, node) && open_by_open_file(table, node, fd_out) == 0)
         return 0;
     r = reopen(table, node, fd_out);
-    return r != 0 && open_by_open_file(table, node, fd_out) == 0 ? 0 : r;
+    /* the last: whoever has just removed the name has given the node one */
+    if (r != 0 &&
+        (open_by_open_file(table, node, fd_out) == 0 || node_fd_get_cached(table, node, fd_out)))
+        return 0;
+    return r;
+}
+
+static void leave_list_locked(NodeOpenFile **list, NodeOpenFile *file)
+{
+    if (file->prev != NULL)
+        file->prev->next = file->next;
+    else
+        *list = file->next;
+    if (file->next != NULL)
+        file->next->prev = file->prev;
+}
+
+static void join_list_locked(NodeOpenFile **list, NodeOpenFile *file)
+{
+    file->prev = NULL;
+    file->next = *list;
+    if (*list != NULL)
+        (*list)->prev = file;
+    *list = file;
 }
 
 void node_add_open_file(NodeTable *table, Node *node, int fd, NodeOpenFile *file_out)
@@ -324,10 +358,8 @@ void node_add_open_file(NodeTable *table, Node *node, int fd, NodeOpenFile *file
 
     node_table_lock(table);
     node->refs++;
-    *file_out = (NodeOpenFile){.node = node, .fd = fd, .next = node->open_files};
-    if (node->open_files != NULL)
-        node->open_files->prev = file_out;
-    node->open_files = file_out;
+    *file_out = (NodeOpenFile){.node = node, .fd = fd};
+    join_list_locked(&node->open_files, file_out);
     if (node->fd == NULL) {
         give_locked(table, node, fd, TRUE);
         node->fd->uses++;
@@ -336,63 +368,57 @@ void node_add_open_file(NodeTable *table, Node *node, int fd, NodeOpenFile *file
     node_table_unlock(table, &trash);
 }
 
-static void leave_list_locked(Node *node, NodeOpenFile *file)
-{
-    if (file->prev != NULL)
-        file->prev->next = file->next;
-    else
-        node->open_files = file->next;
-    if (file->next != NULL)
-        file->next->prev = file->prev;
-}
-
-gboolean node_has_no_way_locked(const Node *node)
+gboolean node_lacks_descriptor_locked(const Node *node)
 {
     return node->lookups > 0 && node->fd == NULL && node->open_files == NULL &&
-           node->parent == NULL && !node->by_number && node != node->table->root;
+           node != node->table->root;
 }
 
-void node_fd_keep(NodeTable *table, Node *node, int fd)
+void node_fd_keep(NodeTable *table, Node *node, int fd, NodeFd *kept_out)
 {
-    g_auto(NodeFd) kept = NODE_FD_INIT;
     NodePath path;
     int r;
 
     node_fd_path(&(NodeFd){.fd = fd}, &path);
     r = node_open_path_at(table, AT_FDCWD, path.text, 0);
     if (r >= 0)
-        r = adopt_if_same(table, node, r, &kept);
+        r = adopt_if_same(table, node, r, kept_out);
     if (r < 0)
         g_debug("cannot keep a deleted file that the kernel still knows: %s", g_strerror(-r));
 }
 
-/* Whether another way to the node is left is decided where this one goes: of several that go at the
- * same time one is the last. */
+/* Whether another way to the node is left is decided where this one begins to go: of several that
+ * go at the same time one is the last. Until the node has another, this one can still be used. */
 void node_remove_open_file(NodeTable *table, Node *node, NodeOpenFile *file)
 {
     NodeTrash trash = NODE_TRASH_INIT;
     NodeFdEntry *entry = file->entry;
-    gboolean was_last_way;
+    NodeFd kept = NODE_FD_INIT;
+    gboolean is_last_way;
 
     node_table_lock(table);
-    leave_list_locked(node, file);
+    leave_list_locked(&node->open_files, file);
+    join_list_locked(&table->leaving, file);
     if (entry != NULL && node->fd == entry)
         node_fd_detach_locked(node, &trash);
     else if (node->fd != NULL)
         node_fd_settle_locked(node->fd, &trash);
-    was_last_way = node_has_no_way_locked(node);
+    is_last_way = node_lacks_descriptor_locked(node) && node->parent == NULL && !node->by_number;
     node_table_unlock(table, &trash);
 
-    if (was_last_way)
-        node_fd_keep(table, node, file->fd);
-    if (entry == NULL) {
-        close(file->fd);
-        return;
-    }
+    if (is_last_way)
+        node_fd_keep(table, node, file->fd, &kept);
+
     node_table_lock(table);
-    entry->uses--;
-    node_fd_settle_locked(entry, &trash);
+    leave_list_locked(&table->leaving, file);
+    if (entry != NULL) {
+        entry->uses--;
+        node_fd_settle_locked(entry, &trash);
+    }
     node_table_unlock(table, &trash);
+    if (entry == NULL)
+        close(file->fd);
+    node_fd_clear(&kept);
 }
 
 GPtrArray *node_table_list_open_files(NodeTable *table)

@@ -223,7 +223,7 @@ static guint32 count_links(NodeTable *table, const NodeGone *gone)
 void node_after_unlink(NodeTable *table, NodeGone *gone, gboolean done)
 {
     NodeTrash trash = NODE_TRASH_INIT;
-    gboolean has_no_way;
+    NodeFd kept = NODE_FD_INIT;
     guint32 n_links;
     Node *node;
 
@@ -232,6 +232,12 @@ void node_after_unlink(NodeTable *table, NodeGone *gone, gboolean done)
     node = gone->node;
     n_links = done ? count_links(table, gone) : 1;
     node_table_lock(table);
+    /* the file that was open on it before its name went has been closed meanwhile */
+    if (done && gone->fd.fd >= 0 && node_lacks_descriptor_locked(node)) {
+        node_table_unlock(table, &trash);
+        node_fd_keep(table, node, gone->fd.fd, &kept);
+        node_table_lock(table);
+    }
     if (n_links == 0) {
         node_unhash_locked(node);
         node->by_number = FALSE;
@@ -239,12 +245,9 @@ void node_after_unlink(NodeTable *table, NodeGone *gone, gboolean done)
     if (n_links == 0 ||
         (done && node->parent == gone->parent && strcmp(node->name, gone->name) == 0))
         node_drop_name_locked(node, &trash);
-    has_no_way = node_has_no_way_locked(node);
     node_table_unlock(table, &trash);
 
-    /* the file that was open on it when its name went has been closed meanwhile */
-    if (has_no_way && gone->fd.fd >= 0)
-        node_fd_keep(table, node, gone->fd.fd);
+    node_fd_clear(&kept);
     node_fd_clear(&gone->fd);
     node_unref(table, node);
     node_unref(table, gone->parent);

@@ -56,6 +56,7 @@ struct NodeTable {
     _Atomic guint64 links_begun, links_ended; /* of node_link_begin, _end */
     guint64 moves;                            /* grows whenever a node loses the name it had */
     GQueue idle;                              /* of NodeFdEntry, the least recently used last */
+    NodeOpenFile *leaving;                    /* of any node: about to be closed */
     guint max_idle;
     guint n_fds; /* those that are no open files' */
 };
@@ -142,9 +143,10 @@ void node_fd_settle_locked(NodeFdEntry *entry, NodeTrash *trash);
 /* Gives the node this descriptor (taken), or drops it where the node has one by now. */
 void node_fd_adopt(NodeTable *table, Node *node, int fd, NodeFd *fd_out);
 gboolean node_fd_get_cached(NodeTable *table, Node *node, NodeFd *fd_out);
-/* Whether nothing leads to a file any more that the kernel still knows. */
-gboolean node_has_no_way_locked(const Node *node);
-/* Gives it a descriptor of its own, by one (borrowed) that is about to be closed. */
-void node_fd_keep(NodeTable *table, Node *node, int fd);
+/* Whether only its name leads to a file that the kernel knows. */
+gboolean node_lacks_descriptor_locked(const Node *node);
+/* Gives it a descriptor of its own, by one (borrowed) that is about to be closed. *kept_out is
+ * empty where that fails; else it is to be cleared once the node cannot lose it any more. */
+void node_fd_keep(NodeTable *table, Node *node, int fd, NodeFd *kept_out);
 /* Opens dir_fd/name if it is this node: 0, -ESTALE where it is not, or another -errno. */
 int node_fd_open_at(NodeTable *table, Node *node, int dir_fd, const char *name, NodeFd *fd_out);

@@ -138,7 +138,23 @@ typedef struct Parting {
     Node *node;
     NodeOpenFile files[2];
     pthread_barrier_t begin;
+    _Atomic gboolean over;
 } Parting;
+
+/* Looks at it all the time: how often that failed. */
+static void *look_on(void *data)
+{
+    Parting *parting = data;
+    guint failures = 0;
+
+    pthread_barrier_wait(&parting->begin);
+    do {
+        struct statx stx;
+
+        failures += node_stat(parting->tree->table, parting->node, &stx) != 0;
+    } while (!atomic_load(&parting->over));
+    return GUINT_TO_POINTER(failures);
+}
 
 static void *close_second(void *data)
 {
@@ -160,7 +176,8 @@ static void part(Parting *parting, gboolean deleted_before)
 {
     Tree *tree = parting->tree;
     struct statx stx;
-    pthread_t thread;
+    pthread_t threads[2];
+    void *failures;
 
     tree_make_file(tree, "a");
     parting->node = tree_lookup(tree, tree->root, "a");
@@ -169,13 +186,18 @@ static void part(Parting *parting, gboolean deleted_before)
         open_for_parting(parting, 0);
         assert_int_equal(tree_unlink(tree, tree->root, "a", 0), 0);
     }
-    assert_int_equal(pthread_create(&thread, NULL, close_second, parting), 0);
+    atomic_store(&parting->over, FALSE);
+    assert_int_equal(pthread_create(&threads[0], NULL, close_second, parting), 0);
+    assert_int_equal(pthread_create(&threads[1], NULL, look_on, parting), 0);
     pthread_barrier_wait(&parting->begin);
     if (deleted_before)
         node_remove_open_file(tree->table, parting->node, &parting->files[0]);
     else
         assert_int_equal(tree_unlink(tree, tree->root, "a", 0), 0);
-    pthread_join(thread, NULL);
+    pthread_join(threads[0], NULL);
+    atomic_store(&parting->over, TRUE);
+    pthread_join(threads[1], &failures);
+    assert_int_equal(GPOINTER_TO_UINT(failures), 0);
 
     /* the kernel knows it still */
     assert_int_equal(node_stat(tree->table, parting->node, &stx), 0);
@@ -194,7 +216,7 @@ static void deleted_file_stays_while_it_is_closed(void **state)
 
     (void)state;
     tree_init(&tree, 8);
-    pthread_barrier_init(&parting.begin, NULL, 2);
+    pthread_barrier_init(&parting.begin, NULL, 3);
     for (int i = 0; i < PARTINGS; i++)
         part(&parting, i % 2 == 0);
     pthread_barrier_destroy(&parting.begin);
