@@ -35,6 +35,19 @@ typedef struct Stage {
     Agent *agent;
 } Stage;
 
+static void unmount(Stage *stage)
+{
+    agent_kill(stage->agent);
+    assert_int_equal(scene_umount(stage->scene), 0);
+}
+
+/* The kernel knows nothing of the files then. */
+static void mount_again(Stage *stage)
+{
+    stage->agent = scene_add_agent(stage->scene);
+    assert_true(scene_mount(stage->scene, "ttl=1h,cache=always"));
+}
+
 static gint64 count(Stage *stage)
 {
     g_autofree char *status = scene_attribute(stage->scene, "status");
@@ -225,10 +238,8 @@ static void cold_walk_costs_less_than_a_request_a_file(void **state)
     Stage *stage = *state;
 
     assert_int_equal(agent_do(stage->agent, task_make_tree, ""), 0);
-    agent_kill(stage->agent);
-    assert_int_equal(scene_umount(stage->scene), 0);
-    stage->agent = scene_add_agent(stage->scene);
-    assert_true(scene_mount(stage->scene, "ttl=1h,cache=always"));
+    unmount(stage);
+    mount_again(stage);
     assert_in_range(requests_of(stage, task_walk), 1, FILES + DIRS * 8);
     assert_int_equal(requests_of(stage, task_stat), 0);
 }
@@ -257,10 +268,8 @@ static void files_that_were_read_are_listed_with_attributes(void **state)
     Stage *stage = *state;
 
     assert_int_equal(agent_do(stage->agent, task_make_tree, ""), 0);
-    agent_kill(stage->agent);
-    assert_int_equal(scene_umount(stage->scene), 0);
-    stage->agent = scene_add_agent(stage->scene);
-    assert_true(scene_mount(stage->scene, "ttl=1h,cache=always"));
+    unmount(stage);
+    mount_again(stage);
     assert_int_equal(agent_do(stage->agent, task_walk, ""), 0);
     assert_int_equal(agent_do(stage->agent, task_read_tree, ""), 0);
     assert_in_range(requests_of(stage, task_walk), 1, FILES + DIRS * 8);
@@ -362,11 +371,9 @@ static void small_file_comes_with_its_open(void **state)
     Stage *stage = *state;
     gboolean comes;
 
-    agent_kill(stage->agent);
-    assert_int_equal(scene_umount(stage->scene), 0);
+    unmount(stage);
     comes = make_small_files(stage->scene->mountpoint);
-    stage->agent = scene_add_agent(stage->scene);
-    assert_true(scene_mount(stage->scene, "ttl=1h,cache=always"));
+    mount_again(stage);
     expect_each(stage, task_look_and_read, comes ? 2 : 3); /* LOOKUP, OPEN; READ */
     expect_each(stage, task_look_and_read, comes ? 1 : 2); /* OPEN; GETATTR after a READ */
     expect_each(stage, task_look_and_read, 1);
@@ -413,10 +420,8 @@ static void large_file_is_read_in_large_parts(void **state)
     guint64 part_kib;
 
     assert_int_equal(agent_do(stage->agent, task_make_large, ""), 0);
-    agent_kill(stage->agent);
-    assert_int_equal(scene_umount(stage->scene), 0);
-    stage->agent = scene_add_agent(stage->scene);
-    assert_true(scene_mount(stage->scene, "ttl=1h,cache=always"));
+    unmount(stage);
+    mount_again(stage);
     part_kib = read_ahead_of(stage->scene->mountpoint, &may_write);
     /* a rule of udev may have chosen another size than the kernel's or ours */
     if (may_write)
