@@ -255,8 +255,6 @@ static int try_reopen(NodeTable *table, Node *node, NodeFd *fd_out, guint64 *mov
     return 0;
 }
 
-/* The file may be closed meanwhile, and its descriptor be another's: what was opened counts only if
- * it is this node's. */
 /* -1: none, not even one that is about to be closed. */
 static int find_open_file_locked(NodeTable *table, Node *node)
 {
@@ -268,6 +266,8 @@ static int find_open_file_locked(NodeTable *table, Node *node)
     return file != NULL ? file->fd : -1;
 }
 
+/* The file may be closed meanwhile, and its descriptor be another's: what was opened counts only if
+ * it is this node's. */
 static int open_by_open_file(NodeTable *table, Node *node, NodeFd *fd_out)
 {
     NodeTrash trash = NODE_TRASH_INIT;
