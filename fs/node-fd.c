@@ -255,34 +255,46 @@ static int try_reopen(NodeTable *table, Node *node, NodeFd *fd_out, guint64 *mov
     return 0;
 }
 
-/* -1: none, not even one that is about to be closed. */
-static int find_open_file_locked(NodeTable *table, Node *node)
+/* -1: none, not even one that is about to end. */
+static int find_way_locked(NodeTable *table, Node *node)
 {
-    const NodeOpenFile *file = node->open_files;
+    const NodeOpenFile *way = node->open_files;
 
-    if (file == NULL)
-        for (file = table->leaving; file != NULL && file->node != node;)
-            file = file->next;
-    return file != NULL ? file->fd : -1;
+    if (way == NULL)
+        for (way = table->leaving; way != NULL && way->node != node;)
+            way = way->next;
+    return way != NULL ? way->fd : -1;
 }
 
-/* The file may be closed meanwhile, and its descriptor be another's: what was opened counts only if
- * it is this node's. */
-static int open_by_open_file(NodeTable *table, Node *node, NodeFd *fd_out)
+/* Opens a node by an open file of it. That may be closed meanwhile, and its descriptor be
+ * another's: what was opened counts only if it is this node's, and whoever closed it has left
+ * another way. */
+static int open_without_name(NodeTable *table, Node *node, NodeFd *fd_out)
 {
-    NodeTrash trash = NODE_TRASH_INIT;
-    NodePath path;
-    int open_fd;
-    int r;
+    for (guint i = 0; i < REOPEN_ATTEMPTS; i++) {
+        NodeTrash trash = NODE_TRASH_INIT;
+        NodeFd way = NODE_FD_INIT;
+        NodePath path;
+        int r;
 
-    node_table_lock(table);
-    open_fd = find_open_file_locked(table, node);
-    node_table_unlock(table, &trash);
-    if (open_fd < 0)
-        return -ESTALE;
-    node_fd_path(&(NodeFd){.fd = open_fd}, &path);
-    r = node_open_path_at(table, AT_FDCWD, path.text, 0);
-    return r < 0 ? r : adopt_if_same(table, node, r, fd_out);
+        node_table_lock(table);
+        if (node->fd != NULL)
+            node_fd_use_locked(node->fd, fd_out);
+        else
+            way.fd = find_way_locked(table, node);
+        node_table_unlock(table, &trash);
+        if (fd_out->fd >= 0)
+            return 0;
+        if (way.fd < 0)
+            return -ESTALE;
+        node_fd_path(&way, &path);
+        r = node_open_path_at(table, AT_FDCWD, path.text, 0);
+        if (r >= 0)
+            r = adopt_if_same(table, node, r, fd_out);
+        if (r != -ENOENT && r != -ESTALE)
+            return r;
+    }
+    return -ESTALE;
 }
 
 static gboolean has_moved(NodeTable *table, guint64 moves)
@@ -323,14 +335,10 @@ int node_fd_get(NodeTable *table, Node *node, NodeFd *fd_out)
 
     if (node_fd_get_cached(table, node, fd_out))
         return 0;
-    if (node_is_unlinked(table, node) && open_by_open_file(table, node, fd_out) == 0)
+    if (node_is_unlinked(table, node) && open_without_name(table, node, fd_out) == 0)
         return 0;
     r = reopen(table, node, fd_out);
-    /* the last: whoever has just removed the name has given the node one */
-    if (r != 0 &&
-        (open_by_open_file(table, node, fd_out) == 0 || node_fd_get_cached(table, node, fd_out)))
-        return 0;
-    return r;
+    return r != 0 && open_without_name(table, node, fd_out) == 0 ? 0 : r;
 }
 
 static void leave_list_locked(NodeOpenFile **list, NodeOpenFile *file)
@@ -350,6 +358,16 @@ static void join_list_locked(NodeOpenFile **list, NodeOpenFile *file)
     if (*list != NULL)
         (*list)->prev = file;
     *list = file;
+}
+
+void node_begin_leaving_locked(NodeTable *table, NodeOpenFile *way)
+{
+    join_list_locked(&table->leaving, way);
+}
+
+void node_end_leaving_locked(NodeTable *table, NodeOpenFile *way)
+{
+    leave_list_locked(&table->leaving, way);
 }
 
 void node_add_open_file(NodeTable *table, Node *node, int fd, NodeOpenFile *file_out)
@@ -398,7 +416,7 @@ void node_remove_open_file(NodeTable *table, Node *node, NodeOpenFile *file)
 
     node_table_lock(table);
     leave_list_locked(&node->open_files, file);
-    join_list_locked(&table->leaving, file);
+    node_begin_leaving_locked(table, file);
     if (entry != NULL && node->fd == entry)
         node_fd_detach_locked(node, &trash);
     else if (node->fd != NULL)
@@ -410,7 +428,7 @@ void node_remove_open_file(NodeTable *table, Node *node, NodeOpenFile *file)
         node_fd_keep(table, node, file->fd, &kept);
 
     node_table_lock(table);
-    leave_list_locked(&table->leaving, file);
+    node_end_leaving_locked(table, file);
     if (entry != NULL) {
         entry->uses--;
         node_fd_settle_locked(entry, &trash);

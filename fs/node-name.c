@@ -22,7 +22,8 @@ struct NodeGone {
     Node *parent;
     char *name;
     NodeFd fd;
-    guint32 n_links; /* before; 0: not known */
+    NodeOpenFile way; /* fd, or -1 */
+    guint32 n_links;  /* before; 0: not known */
     guint64 links_made;
 };
 
@@ -184,6 +185,7 @@ static Node *find_going(NodeTable *table, Node *parent, int parent_fd, const cha
 
 NodeGone *node_before_unlink(NodeTable *table, Node *parent, int parent_fd, const char *name)
 {
+    NodeTrash trash = NODE_TRASH_INIT;
     NodeFd fd = NODE_FD_INIT;
     guint64 made = links_made(table);
     guint32 n_links = 0;
@@ -202,6 +204,10 @@ NodeGone *node_before_unlink(NodeTable *table, Node *parent, int parent_fd, cons
     gone->fd = fd;
     gone->n_links = n_links;
     gone->links_made = made;
+    gone->way = (NodeOpenFile){.node = node, .fd = fd.fd};
+    node_table_lock(table);
+    node_begin_leaving_locked(table, &gone->way);
+    node_table_unlock(table, &trash);
     return gone;
 }
 
@@ -245,6 +251,7 @@ void node_after_unlink(NodeTable *table, NodeGone *gone, gboolean done)
     if (n_links == 0 ||
         (done && node->parent == gone->parent && strcmp(node->name, gone->name) == 0))
         node_drop_name_locked(node, &trash);
+    node_end_leaving_locked(table, &gone->way);
     node_table_unlock(table, &trash);
 
     node_fd_clear(&kept);

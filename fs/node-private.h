@@ -56,7 +56,7 @@ struct NodeTable {
     _Atomic guint64 links_begun, links_ended; /* of node_link_begin, _end */
     guint64 moves;                            /* grows whenever a node loses the name it had */
     GQueue idle;                              /* of NodeFdEntry, the least recently used last */
-    NodeOpenFile *leaving;                    /* of any node: about to be closed */
+    NodeOpenFile *leaving;                    /* of any node: see node_begin_leaving_locked */
     guint max_idle;
     guint n_fds; /* those that are no open files' */
 };
@@ -145,6 +145,11 @@ void node_fd_adopt(NodeTable *table, Node *node, int fd, NodeFd *fd_out);
 gboolean node_fd_get_cached(NodeTable *table, Node *node, NodeFd *fd_out);
 /* Whether only its name leads to a file that the kernel knows. */
 gboolean node_lacks_descriptor_locked(const Node *node);
+/* Around the end of a way to a node (its `node` and `fd`): the closing of an open file, or the
+ * removal of a name. In between the node may have neither name nor descriptor, and is reached by
+ * this one; at the end it has another. */
+void node_begin_leaving_locked(NodeTable *table, NodeOpenFile *way);
+void node_end_leaving_locked(NodeTable *table, NodeOpenFile *way);
 /* Gives it a descriptor of its own, by one (borrowed) that is about to be closed. *kept_out is
  * empty where that fails; else it is to be cleared once the node cannot lose it any more. */
 void node_fd_keep(NodeTable *table, Node *node, int fd, NodeFd *kept_out);

@@ -152,6 +152,34 @@ static void deleted_file_stays_while_it_is_closed(void **state)
     pthread_barrier_destroy(&parting.begin);
 }
 
+/* The looker above meets this moment once in a while, this one always. */
+static void file_is_reached_between_its_deletion_and_the_end_of_its_name(void **state)
+{
+    g_auto(Tree) tree = {0};
+    struct statx stx;
+    NodeOpenFile file;
+    NodeGone *gone;
+    Node *a;
+    int fd;
+
+    (void)state;
+    tree_init(&tree, 8);
+    tree_make_file(&tree, "a");
+    a = tree_lookup(&tree, tree.root, "a");
+    fd = openat(tree.fd, "a", O_RDONLY | O_CLOEXEC);
+    node_add_open_file(tree.table, a, fd, &file);
+    gone = node_before_unlink(tree.table, tree.root, tree.fd, "a");
+    assert_int_equal(unlinkat(tree.fd, "a", 0), 0);
+    node_remove_open_file(tree.table, a, &file);
+    assert_int_equal(node_stat(tree.table, a, &stx), 0);
+    assert_int_equal(stx.stx_nlink, 0);
+    node_after_unlink(tree.table, gone, TRUE);
+    assert_int_equal(node_stat(tree.table, a, &stx), 0);
+    node_unref(tree.table, a);
+    node_forget(tree.table, a, 1);
+    assert_int_equal(node_table_fd_count(tree.table), 1);
+}
+
 static gboolean is_closed(int fd)
 {
     return fcntl(fd, F_GETFD) < 0 && errno == EBADF;
@@ -253,6 +281,7 @@ int main(void)
         cmocka_unit_test(deleted_file_is_reached_by_an_open_one),
         cmocka_unit_test(file_that_its_name_no_longer_leads_to_is_reached_by_an_open_one),
         cmocka_unit_test(deleted_file_stays_while_it_is_closed),
+        cmocka_unit_test(file_is_reached_between_its_deletion_and_the_end_of_its_name),
         cmocka_unit_test(open_file_is_used_instead_of_a_descriptor),
         cmocka_unit_test(open_files_are_listed),
         cmocka_unit_test(open_file_leaves_a_descriptor_alone),
