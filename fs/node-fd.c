@@ -261,7 +261,7 @@ static int find_way_locked(NodeTable *table, Node *node)
     const NodeOpenFile *way = node->open_files;
 
     if (way == NULL)
-        for (way = table->leaving; way != NULL && way->node != node;)
+        for (way = table->leaving; way != NULL && (way->node != node || way->fd < 0);)
             way = way->next;
     return way != NULL ? way->fd : -1;
 }
