@@ -41,12 +41,13 @@ gboolean placement_is_beside(const Placement *placement)
     return atomic_load(&placement->state) != PLACEMENT_AWAY;
 }
 
-/* Whether there would be no processor for those who run beside the `own` ones. */
+/* Whether those who run beside the `own` ones would lack a processor. The thread and its caller
+ * take turns on one. */
 static gboolean is_crowded(PlacementHost *host, int own)
 {
     int n = host->count_runnable(host);
 
-    return n < 0 || n - own + 2 > (int)host->n_cpus;
+    return n < 0 || n - own + 1 > (int)host->n_cpus;
 }
 
 /* Where the caller runs, or ran last; negative where that is not known. */

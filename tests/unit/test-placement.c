@@ -72,7 +72,7 @@ static int fake_settle(PlacementHost *base, pid_t tid, int cpu)
 
     assert_int_equal(tid, gettid());
     if (host->looks_on && !host->is_lookout) {
-        host->runnable = 4;
+        host->runnable = 5;
         look(host, 1000, FALSE);
     }
     if (host->settle_refusal != 0)
@@ -301,10 +301,10 @@ static void keeps_away_while_others_want_to_run(void **state)
 {
     FakeHost *host = *state;
 
-    host->runnable = 2; /* itself, and one that has the other processor */
+    host->runnable = 3; /* itself, and two who share the other processor */
     ask(host, ANN, 10 * MANY);
     expect(host, FALSE);
-    host->runnable = 1;
+    host->runnable = 2;
     ask(host, ANN, MANY); /* does not look again at once */
     expect(host, FALSE);
     host->now_ns += 20 * NS_PER_MS;
@@ -317,17 +317,17 @@ static void more_processors_hold_more_others(void **state)
     FakeHost *host = *state;
 
     host->base.n_cpus = 8;
-    host->runnable = 8;
+    host->runnable = 9;
     ask(host, ANN, MANY);
     expect(host, FALSE);
     host->now_ns += 20 * NS_PER_MS;
-    host->runnable = 7;
+    host->runnable = 8;
     ask(host, ANN, MANY);
     expect(host, TRUE);
-    host->runnable = 9; /* the caller and the lookout run, too */
+    host->runnable = 10; /* the caller and the lookout run, too */
     look(host, 1000, FALSE);
     expect(host, TRUE);
-    host->runnable = 10;
+    host->runnable = 11;
     look(host, 1000, FALSE);
     assert_int_equal(host->cpu, -1);
 }
@@ -337,10 +337,10 @@ static void is_called_back_when_others_want_to_run(void **state)
     FakeHost *host = *state;
 
     ask(host, ANN, MANY);
-    host->runnable = 3; /* the lookout, itself, its caller */
+    host->runnable = 4; /* the lookout, itself, its caller, and one for the other processor */
     look(host, 1000, FALSE);
     expect(host, TRUE);
-    host->runnable = 4;
+    host->runnable = 5;
     look(host, 1000, FALSE);
     assert_int_equal(host->cpu, -1); /* at once, whatever the thread does */
     ask(host, ANN, 1);
