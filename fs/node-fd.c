@@ -10,8 +10,8 @@
  * same inode as the node, and then it is right whatever its name has become.
  *
  * A node without a name, or whose name may no longer be gone through, is opened again by an open
- * file of it, or by its number (node-number.c). Where neither is to be had, the descriptor of one
- * without a name is never idle.
+ * file of it, by the descriptor of who is just removing its name, or by its number (node-number.c).
+ * Where neither is to be had, the descriptor of one without a name is never idle.
  *
  * A node that is opened for somebody while it has no descriptor uses that open file's
  * (node_add_open_file): what is created is mostly given its owner, mode and times next.
@@ -25,8 +25,8 @@
 
 enum {
     REOPEN_ATTEMPTS = 5,
-    /* How long the thread that has just renamed below may take to tell the table. */
-    RENAME_GRACE_US = 200,
+    /* How long who has renamed below may take to tell the table. */
+    RENAME_LIMIT_S = 1,
 };
 
 static void shed_locked(NodeTable *table, guint keep, NodeTrash *trash)
@@ -266,7 +266,7 @@ static int find_way_locked(NodeTable *table, Node *node)
     return way != NULL ? way->fd : -1;
 }
 
-/* Opens a node by an open file of it. That may be closed meanwhile, and its descriptor be
+/* Opens a node by a descriptor of it that is there. That may be closed meanwhile, and its number be
  * another's: what was opened counts only if it is this node's, and whoever closed it has left
  * another way. */
 static int open_without_name(NodeTable *table, Node *node, NodeFd *fd_out)
@@ -274,16 +274,18 @@ static int open_without_name(NodeTable *table, Node *node, NodeFd *fd_out)
     for (guint i = 0; i < REOPEN_ATTEMPTS; i++) {
         NodeTrash trash = NODE_TRASH_INIT;
         NodeFd way = NODE_FD_INIT;
+        gboolean cached;
         NodePath path;
         int r;
 
         node_table_lock(table);
-        if (node->fd != NULL)
+        cached = node->fd != NULL;
+        if (cached)
             node_fd_use_locked(node->fd, fd_out);
         else
             way.fd = find_way_locked(table, node);
         node_table_unlock(table, &trash);
-        if (fd_out->fd >= 0)
+        if (cached)
             return 0;
         if (way.fd < 0)
             return -ESTALE;
@@ -308,23 +310,47 @@ static gboolean has_moved(NodeTable *table, guint64 moves)
     return moved;
 }
 
+static gboolean is_under_way_locked(NodeTable *table, guint64 last)
+{
+    const NodeRename *oldest = g_queue_peek_head(&table->renames);
+
+    return oldest != NULL && oldest->serial <= last;
+}
+
+/* Waits for those that have begun by now. */
+static void await_renames(NodeTable *table, const struct timespec *until)
+{
+    NodeTrash trash = NODE_TRASH_INIT;
+    int error = 0;
+    guint64 last;
+
+    node_table_lock(table);
+    last = table->last_rename;
+    table->n_awaiting++;
+    while (error == 0 && is_under_way_locked(table, last))
+        error = pthread_cond_timedwait(&table->rename_ended, &table->mutex, until);
+    table->n_awaiting--;
+    node_table_unlock(table, &trash);
+}
+
+/* The names of its way may be outdated: because of a rename that the table knows by now, or of one
+ * whose thread is about to tell it. */
 static int reopen(NodeTable *table, Node *node, NodeFd *fd_out)
 {
-    gboolean waited = FALSE;
+    struct timespec until;
     int r = -ESTALE;
 
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += RENAME_LIMIT_S;
     for (guint i = 0; i < REOPEN_ATTEMPTS; i++) {
         guint64 moves;
 
         r = try_reopen(table, node, fd_out, &moves);
-        if (r != -ESTALE)
-            return r;
-        if (has_moved(table, moves))
-            continue;
-        if (waited || node_is_unlinked(table, node))
-            return r;
-        waited = TRUE;
-        g_usleep(RENAME_GRACE_US);
+        if (r != -ESTALE || node_is_unlinked(table, node))
+            break;
+        await_renames(table, &until);
+        if (!has_moved(table, moves))
+            break;
     }
     return r;
 }

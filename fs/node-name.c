@@ -17,6 +17,8 @@
 #include <fcntl.h>
 #include <string.h>
 
+#define KEEP_ATTEMPTS 5
+
 struct NodeGone {
     Node *node;
     Node *parent;
@@ -126,6 +128,28 @@ void node_link_end(NodeTable *table)
     atomic_fetch_add(&table->links_ended, 1);
 }
 
+void node_rename_begin(NodeTable *table, NodeRename *rename_out)
+{
+    NodeTrash trash = NODE_TRASH_INIT;
+
+    rename_out->link = (GList){.data = rename_out};
+    node_table_lock(table);
+    rename_out->serial = ++table->last_rename;
+    g_queue_push_tail_link(&table->renames, &rename_out->link);
+    node_table_unlock(table, &trash);
+}
+
+void node_rename_end(NodeTable *table, NodeRename *rename)
+{
+    NodeTrash trash = NODE_TRASH_INIT;
+
+    node_table_lock(table);
+    g_queue_unlink(&table->renames, &rename->link);
+    if (table->n_awaiting > 0)
+        pthread_cond_broadcast(&table->rename_ended);
+    node_table_unlock(table, &trash);
+}
+
 /* Stands for the links made so far, while none is on its way. */
 static guint64 links_made(NodeTable *table)
 {
@@ -231,6 +255,7 @@ void node_after_unlink(NodeTable *table, NodeGone *gone, gboolean done)
     NodeTrash trash = NODE_TRASH_INIT;
     NodeFd kept = NODE_FD_INIT;
     guint32 n_links;
+    guint tries = 0;
     Node *node;
 
     if (gone == NULL)
@@ -238,9 +263,12 @@ void node_after_unlink(NodeTable *table, NodeGone *gone, gboolean done)
     node = gone->node;
     n_links = done ? count_links(table, gone) : 1;
     node_table_lock(table);
-    /* the file that was open on it before its name went has been closed meanwhile */
-    if (done && gone->fd.fd >= 0 && node_lacks_descriptor_locked(node)) {
+    /* The file that was open on it before its name went has been closed meanwhile; and so may be
+     * one that has come since, in which case that one's descriptor was kept. */
+    while (done && gone->fd.fd >= 0 && node_lacks_descriptor_locked(node) &&
+           tries++ < KEEP_ATTEMPTS) {
         node_table_unlock(table, &trash);
+        node_fd_clear(&kept);
         node_fd_keep(table, node, gone->fd.fd, &kept);
         node_table_lock(table);
     }

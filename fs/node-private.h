@@ -54,9 +54,13 @@ struct NodeTable {
     _Atomic gboolean has_shrunk;
     guint64 last_serial;
     _Atomic guint64 links_begun, links_ended; /* of node_link_begin, _end */
-    guint64 moves;                            /* grows whenever a node loses the name it had */
-    GQueue idle;                              /* of NodeFdEntry, the least recently used last */
-    NodeOpenFile *leaving;                    /* of any node: see node_begin_leaving_locked */
+    GQueue renames;              /* of NodeRename: under way, in the order in which they began */
+    guint64 last_rename;         /* the serial */
+    pthread_cond_t rename_ended; /* is told only where somebody waits */
+    guint n_awaiting;
+    guint64 moves;         /* grows whenever a node loses the name it had */
+    GQueue idle;           /* of NodeFdEntry, the least recently used last */
+    NodeOpenFile *leaving; /* of any node: see node_begin_leaving_locked */
     guint max_idle;
     guint n_fds; /* those that are no open files' */
 };
@@ -147,7 +151,7 @@ gboolean node_fd_get_cached(NodeTable *table, Node *node, NodeFd *fd_out);
 gboolean node_lacks_descriptor_locked(const Node *node);
 /* Around the end of a way to a node (its `node` and `fd`): the closing of an open file, or the
  * removal of a name. In between the node may have neither name nor descriptor, and is reached by
- * this one; at the end it has another. */
+ * this one; at the end it has another, unless there was none to be had. */
 void node_begin_leaving_locked(NodeTable *table, NodeOpenFile *way);
 void node_end_leaving_locked(NodeTable *table, NodeOpenFile *way);
 /* Gives it a descriptor of its own, by one (borrowed) that is about to be closed. *kept_out is

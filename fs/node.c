@@ -164,6 +164,7 @@ static gboolean is_overlay(int fd)
 NodeTable *node_table_new(int root_fd, guint max_fds, GError **error)
 {
     autofd owned_fd = root_fd;
+    pthread_condattr_t monotonic;
     NodeTable *table;
     struct statx stx;
     NodeFd fd = NODE_FD_INIT;
@@ -178,6 +179,11 @@ NodeTable *node_table_new(int root_fd, guint max_fds, GError **error)
     }
     table = g_new0(NodeTable, 1);
     pthread_mutex_init(&table->mutex, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&table->rename_ended, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    g_queue_init(&table->renames);
     table->by_id = g_hash_table_new(id_hash, id_equal);
     table->by_name = g_hash_table_new(node_name_hash, node_name_equal);
     table->by_number = g_hash_table_new(node_number_hash, node_number_equal);
@@ -227,6 +233,7 @@ void node_table_free(NodeTable *table)
     g_hash_table_unref(table->strays);
     g_array_unref(table->foreign);
     trash_empty(&trash);
+    pthread_cond_destroy(&table->rename_ended);
     pthread_mutex_destroy(&table->mutex);
     g_free(table);
 }

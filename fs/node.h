@@ -30,7 +30,7 @@ guint node_table_count(NodeTable *table);
 guint node_table_fd_count(NodeTable *table);
 
 /* A descriptor of a node (O_PATH, or of an open file; a directory's may be used for *at calls),
- * held open while this is. Zero-initialise; node_fd_clear may be called twice. */
+ * held open while this is. NODE_FD_INIT is none; node_fd_clear may be called twice. */
 typedef struct NodeFd {
     int fd;         /* -1: none */
     gpointer entry; /* private */
@@ -111,6 +111,14 @@ void node_after_unlink(NodeTable *table, NodeGone *gone, gboolean done);
 /* Around a backing call that gives a file one more name. */
 void node_link_begin(NodeTable *table);
 void node_link_end(NodeTable *table);
+/* Around a backing call that renames, and what tells the table of it: who looks for a file by a
+ * name that it has just lost waits for that, for a second at most. The members are private. */
+typedef struct NodeRename {
+    guint64 serial;
+    GList link; /* in table->renames */
+} NodeRename;
+void node_rename_begin(NodeTable *table, NodeRename *rename_out);
+void node_rename_end(NodeTable *table, NodeRename *rename);
 /* A rename that succeeded: moves names, also of what stood at the target when exchanged. */
 void node_renamed(NodeTable *table, Node *parent, const char *name, Node *new_parent,
                   const char *new_name, gboolean exchange);

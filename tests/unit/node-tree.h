@@ -151,6 +151,7 @@ static inline int tree_rename(const Tree *tree, Node *parent, const char *name, 
 {
     g_auto(NodeFd) fd = NODE_FD_INIT;
     g_auto(NodeFd) new_fd = NODE_FD_INIT;
+    NodeRename rename;
     NodeGone *gone;
     int r = node_fd_get(tree->table, parent, &fd);
 
@@ -159,9 +160,11 @@ static inline int tree_rename(const Tree *tree, Node *parent, const char *name, 
     if (r < 0)
         return r;
     gone = node_before_unlink(tree->table, new_parent, new_fd.fd, new_name);
+    node_rename_begin(tree->table, &rename);
     r = renameat(fd.fd, name, new_fd.fd, new_name) < 0 ? -errno : 0;
     node_after_unlink(tree->table, gone, r == 0);
     if (r == 0)
         node_renamed(tree->table, parent, name, new_parent, new_name, FALSE);
+    node_rename_end(tree->table, &rename);
     return r;
 }

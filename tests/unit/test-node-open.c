@@ -3,7 +3,10 @@
  * Looking at nodes and opening them by their parent's descriptor and their name, which may have
  * become another file's.
  */
+#include "node-private.h"
 #include "node-tree.h"
+#include <pthread.h>
+#include <sched.h>
 
 static void write_to(const Tree *tree, const char *name, const char *text)
 {
@@ -195,6 +198,97 @@ static void removal_of_another_directory_of_that_name_forgets_nothing(void **sta
     assert_ptr_equal(tree_lookup(&tree, tree.root, "elsewhere"), node);
 }
 
+/* A file is looked for by the name that it has lost below, while the table does not know of it. */
+typedef struct Search {
+    Tree *tree;
+    Node *node;
+    int result;
+    _Atomic gboolean over;
+} Search;
+
+static void *search(void *data)
+{
+    Search *search = data;
+    struct statx stx;
+
+    search->result = node_stat(search->tree->table, search->node, &stx);
+    atomic_store(&search->over, TRUE);
+    return NULL;
+}
+
+static guint count_awaiting(NodeTable *table)
+{
+    NodeTrash trash = NODE_TRASH_INIT;
+    guint n;
+
+    node_table_lock(table);
+    n = table->n_awaiting;
+    node_table_unlock(table, &trash);
+    return n;
+}
+
+static void wait_until_it_waits(Search *search)
+{
+    while (count_awaiting(search->tree->table) == 0 && !atomic_load(&search->over))
+        sched_yield();
+    assert_false(atomic_load(&search->over));
+}
+
+static void rename_that_is_under_way_is_waited_for(void **state)
+{
+    g_auto(Tree) tree = {0};
+    Search lookup = {.tree = &tree};
+    NodeRename slow;
+    pthread_t thread;
+    Node *d;
+
+    (void)state;
+    tree_init(&tree, 8);
+    tree_make_dir(&tree, "d");
+    tree_make_file(&tree, "d/a");
+    tree_make_file(&tree, "other");
+    d = tree_lookup(&tree, tree.root, "d");
+    lookup.node = tree_lookup(&tree, d, "a");
+    node_forget(tree.table, tree_lookup(&tree, tree.root, "other"), 1);
+
+    node_rename_begin(tree.table, &slow);
+    assert_int_equal(renameat(tree.fd, "d/a", tree.fd, "d/b"), 0);
+    assert_int_equal(pthread_create(&thread, NULL, search, &lookup), 0);
+    wait_until_it_waits(&lookup);
+    /* those of others, which begin later and end sooner, are not what it waits for */
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(tree_rename(&tree, tree.root, "other", tree.root, "another"), 0);
+        assert_int_equal(tree_rename(&tree, tree.root, "another", tree.root, "other"), 0);
+        wait_until_it_waits(&lookup);
+    }
+    node_renamed(tree.table, d, "a", d, "b", FALSE);
+    node_rename_end(tree.table, &slow);
+    pthread_join(thread, NULL);
+    assert_int_equal(lookup.result, 0);
+    node_forget(tree.table, lookup.node, 1);
+    node_forget(tree.table, d, 1);
+}
+
+static void without_a_rename_nobody_waits(void **state)
+{
+    g_auto(Tree) tree = {0};
+    NodeRename slow;
+    struct statx stx;
+    Node *a;
+
+    (void)state;
+    tree_init(&tree, 8);
+    tree_make_file(&tree, "a");
+    a = tree_lookup(&tree, tree.root, "a");
+    assert_int_equal(renameat(tree.fd, "a", tree.fd, "elsewhere"), 0); /* past the table */
+    assert_int_equal(node_stat(tree.table, a, &stx), -ESTALE);
+    /* and for one that does not end, not for ever */
+    node_rename_begin(tree.table, &slow);
+    assert_int_equal(node_stat(tree.table, a, &stx), -ESTALE);
+    node_rename_end(tree.table, &slow);
+    node_forget(tree.table, a, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -207,6 +301,8 @@ int main(void)
         cmocka_unit_test(link_made_during_the_removal_keeps_the_file_known),
         cmocka_unit_test(link_on_its_way_keeps_the_file_known),
         cmocka_unit_test(removal_of_another_directory_of_that_name_forgets_nothing),
+        cmocka_unit_test(rename_that_is_under_way_is_waited_for),
+        cmocka_unit_test(without_a_rename_nobody_waits),
     };
 
     return cmocka_run_group_tests_name("node-open", tests, NULL, NULL);
