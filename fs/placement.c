@@ -6,7 +6,7 @@
 #define NS_PER_MS         G_GINT64_CONSTANT(1000000)
 #define BESIDE_AFTER      16 /* requests of one caller in a row */
 #define SLOW              8  /* requests from one look of the lookout to the next: not worth it */
-#define LOOKING           3  /* the lookout itself, the thread that is beside, and its caller */
+#define LOOKING           3  /* at most: the lookout itself, the thread beside, and its caller */
 #define AFTER_CALLED_NS   (20 * NS_PER_MS)
 #define AFTER_STARVED_NS  (100 * NS_PER_MS)
 #define AFTER_STARVED_MAX (3200 * NS_PER_MS)
@@ -42,7 +42,7 @@ gboolean placement_is_beside(const Placement *placement)
 }
 
 /* Whether those who run beside the `own` ones would lack a processor. The thread and its caller
- * take turns on one. */
+ * take turns on one; a look may find both of them willing to run, or one. */
 static gboolean is_crowded(PlacementHost *host, int own)
 {
     int n = host->count_runnable(host);

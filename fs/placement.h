@@ -15,10 +15,11 @@
  * from the thread when that has replied, and so has to wake it for each request.)
  *
  * Such a thread gets no time where anything else of its group wants to run there. So it comes
- * beside only where this leaves a processor free for others, and the lookout (workers.c) calls it
- * back, by giving it its policy and the other processors again, when requests come slowly or others
- * want to run. It leaves before it takes a lock that the lookout takes. Where a thread could not
- * leave again (that needs CAP_SYS_NICE, or RLIMIT_NICE of 20), none comes beside.
+ * beside only where each other that wants to run has a processor of its own, and the lookout
+ * (workers.c) calls it back, by giving it its policy and the other processors again, when requests
+ * come slowly or others want to run. It leaves before it takes a lock that the lookout takes. Where
+ * a thread could not leave again (that needs CAP_SYS_NICE, or RLIMIT_NICE of 20), none comes
+ * beside.
  *
  * Callers are moved, too, and nothing tells of it. A thread that has to be woken again and again
  * looks for its caller, the less often the more often it has found him where he was; and once each
