@@ -239,7 +239,7 @@ static void a_full_disk_loses_nothing_that_was_acknowledged(void **state)
     assert_int_equal(agent_do(alice, task_store_into_a_hole, "read too"), -ENOSPC);
     assert_int_equal(agent_do(alice, task_remove, "large"), 0);
     assert_true(comes_to_fit(alice, "new"));
-    agent_kill(alice);
+    assert_true(agent_end(alice));
     assert_int_equal(scene_umount(scene), 0);
 }
 
@@ -252,7 +252,7 @@ static void a_store_that_fits_in_part_is_told(void **state)
     assert_true(scene_mount(scene, "ttl=1h"));
     assert_int_equal(agent_do(alice, task_fill_but_half_a_hole, "filler"), 0);
     assert_int_equal(agent_do(alice, task_store_more_than_fits, "hole"), 0);
-    agent_kill(alice);
+    assert_true(agent_end(alice));
     assert_int_equal(scene_umount(scene), 0);
 }
 
@@ -323,7 +323,7 @@ static void what_is_kept_for_root_is_not_for_users(void **state)
     assert_in_range(get_free(scene->mountpoint), 25, 40);
     assert_int_equal(agent_do(alice, task_fill_as, "0"), 0);
     assert_in_range(get_free(scene->mountpoint), 0, 5);
-    agent_kill(alice);
+    assert_true(agent_end(alice));
     assert_int_equal(scene_umount(scene), 0);
 }
 
@@ -364,7 +364,7 @@ static void size_after_a_failed_fallocate_is_that_below(void **state)
     assert_int_equal(stat(below, &st), 0);
     size = g_strdup_printf("%lld", (long long)st.st_size);
     assert_int_equal(agent_do(alice, task_compare_size, size), 0);
-    agent_kill(alice);
+    assert_true(agent_end(alice));
     assert_int_equal(scene_umount(scene), 0);
 }
 

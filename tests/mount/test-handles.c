@@ -106,7 +106,7 @@ static void handles_outlive_the_mount(void **state G_GNUC_UNUSED)
         take_handle(scene, names[i], &handles[i]);
     }
     expect_read(scene, &handles[0], "t");
-    agent_kill(alice); /* whose working directory is there */
+    assert_true(agent_end(alice)); /* whose working directory is there */
     assert_int_equal(scene_umount(scene), 0);
     assert_true(scene_mount(scene, "ttl=1h"));
     assert_int_equal(agent_do(bob, task_remove, "gone"), 0);

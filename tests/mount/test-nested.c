@@ -79,7 +79,7 @@ static void set_up(Scene *scene)
 /* The mount goes first, where it stands above the others. */
 static void tear_down(Scene *scene, Agent *agent)
 {
-    agent_kill(agent);
+    assert_true(agent_end(agent));
     assert_int_equal(scene_umount(scene), 0);
     unmount_nested(scene);
     assert_true(scene_free(scene));
@@ -222,7 +222,7 @@ static void pass_through(gboolean in_place)
     assert_int_equal(agent_do(bob, task_write, "two/file"), -EROFS);
     assert_int_equal(agent_do(alice, task_write, "bound/file"), 0);
     expect_holds(alice, "plain/file", "new");
-    agent_kill(bob);
+    assert_true(agent_end(bob));
     tear_down(scene, alice);
 }
 

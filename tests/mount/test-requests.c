@@ -37,7 +37,7 @@ typedef struct Stage {
 
 static void unmount(Stage *stage)
 {
-    agent_kill(stage->agent);
+    assert_true(agent_end(stage->agent));
     assert_int_equal(scene_umount(stage->scene), 0);
 }
 

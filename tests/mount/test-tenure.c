@@ -188,8 +188,8 @@ static void unmounting_releases(void **state)
     expect(agent_do(stage->alice, task_touch, "a"), 0, "change");
     assert_int_equal(chdir("/"), 0);
     expect(agent_do(stage->alice, task_control, "refresh"), 0, "refresh");
-    agent_kill(stage->alice);
-    agent_kill(stage->bob);
+    assert_true(agent_end(stage->alice));
+    assert_true(agent_end(stage->bob));
     assert_true(scene_wait_for(stage->scene, "state", "free"));
     assert_int_equal(scene_umount(stage->scene), 0);
     record = scene_record(stage->scene);

@@ -226,8 +226,11 @@ gboolean scene_mount(Scene *scene, const char *options)
 
 int scene_umount(Scene *scene)
 {
-    int status = scene_command(scene, NULL, "umount", scene->mountpoint, NULL);
+    g_autofree char *said = NULL;
+    int status = scene_command(scene, &said, "umount", scene->mountpoint, NULL);
 
+    if (status != 0 && said)
+        fprintf(stderr, "%s", said);
     if (status == 0 && scene->daemon > 0) {
         wait_for_process(scene->daemon);
         scene->daemon = 0;
@@ -362,7 +365,8 @@ typedef struct Request {
 } Request;
 
 struct Agent {
-    pid_t pid;
+    pid_t pid; /* no child of this process */
+    int pid_fd;
     int request_fd, reply_fd;
 };
 
@@ -403,6 +407,7 @@ Agent *scene_add_agent(Scene *scene)
 
                 close(other->request_fd);
                 close(other->reply_fd);
+                close(other->pid_fd);
             }
             pid = getpid();
             if (write(reply[1], &pid, sizeof pid) == (ssize_t)sizeof pid)
@@ -417,6 +422,9 @@ Agent *scene_add_agent(Scene *scene)
     agent->reply_fd = reply[0];
     if (read(agent->reply_fd, &agent->pid, sizeof agent->pid) != (ssize_t)sizeof agent->pid)
         g_error("an agent did not start");
+    agent->pid_fd = (int)syscall(SYS_pidfd_open, agent->pid, 0);
+    if (agent->pid_fd < 0)
+        g_error("pidfd_open: %s", g_strerror(errno));
     g_ptr_array_add(scene->agents, agent);
     return agent;
 }
@@ -440,27 +448,23 @@ pid_t agent_pid(const Agent *agent)
 
 void agent_kill(Agent *agent)
 {
-    kill(agent->pid, SIGKILL);
+    syscall(SYS_pidfd_send_signal, agent->pid_fd, SIGKILL, NULL, 0);
 }
 
-/* Its files are closed and its directory is left by then. */
-static void wait_for_stranger(int pid_fd)
+gboolean agent_end(Agent *agent)
 {
-    struct pollfd end = {.fd = pid_fd, .events = POLLIN};
+    struct pollfd end = {.fd = agent->pid_fd, .events = POLLIN};
 
-    poll(&end, 1, LIMIT_MS);
-    close(pid_fd);
+    agent_kill(agent);
+    return poll(&end, 1, LIMIT_MS) == 1;
 }
 
 static void agent_free(Agent *agent)
 {
-    int pid_fd = (int)syscall(SYS_pidfd_open, agent->pid, 0);
-
     close(agent->request_fd);
     close(agent->reply_fd);
-    kill(agent->pid, SIGKILL);
-    if (pid_fd >= 0)
-        wait_for_stranger(pid_fd);
+    agent_end(agent);
+    close(agent->pid_fd);
     g_free(agent);
 }
 

@@ -64,6 +64,9 @@ Agent *scene_add_agent(Scene *scene);
 int agent_do(Agent *agent, AgentTask task, const char *argument);
 pid_t agent_pid(const Agent *agent);
 void agent_kill(Agent *agent);
+/* And waits: afterwards its files are closed and its directory is left, for an unmount. FALSE where
+ * it does not end. */
+gboolean agent_end(Agent *agent);
 
 /* Tasks that many tests need. */
 int task_control(void *state, const char *message); /* setxattr user.leasefs.control */
