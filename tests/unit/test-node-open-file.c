@@ -7,11 +7,20 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+/* The descriptor, which the node has until it is closed. */
+static int open_file(const Tree *tree, Node *node, const char *path, int flags,
+                     NodeOpenFile *file_out)
+{
+    int fd = openat(tree->fd, path, flags | O_CLOEXEC);
+
+    node_add_open_file(tree->table, node, fd, file_out);
+    return fd;
+}
+
 /* 15,000 files that are open and deleted would need 30,000 descriptors. */
 static void deleted_file_is_reached_by_an_open_one(void **state)
 {
     g_auto(Tree) tree = {0};
-    int fds[2];
     NodeOpenFile files[2];
     Node *a;
 
@@ -19,10 +28,8 @@ static void deleted_file_is_reached_by_an_open_one(void **state)
     tree_init(&tree, 0);
     tree_make_file(&tree, "a");
     a = tree_lookup(&tree, tree.root, "a");
-    for (guint i = 0; i < 2; i++) {
-        fds[i] = openat(tree.fd, "a", O_RDONLY | O_CLOEXEC);
-        node_add_open_file(tree.table, a, fds[i], &files[i]);
-    }
+    for (guint i = 0; i < 2; i++)
+        open_file(&tree, a, "a", O_RDONLY, &files[i]);
     assert_int_equal(tree_unlink(&tree, tree.root, "a", 0), 0);
     assert_int_equal(node_table_fd_count(tree.table), 1);
     tree_assert_opens(&tree, a);
@@ -42,7 +49,6 @@ static void file_that_its_name_no_longer_leads_to_is_reached_by_an_open_one(void
     g_auto(Tree) tree = {0};
     Node *d, *a;
     NodeOpenFile file;
-    int fd;
     ino_t ino;
 
     (void)state;
@@ -51,8 +57,7 @@ static void file_that_its_name_no_longer_leads_to_is_reached_by_an_open_one(void
     tree_make_file(&tree, "d/a");
     d = tree_lookup(&tree, tree.root, "d");
     a = tree_lookup(&tree, d, "a");
-    fd = openat(tree.fd, "d/a", O_RDONLY | O_CLOEXEC);
-    node_add_open_file(tree.table, a, fd, &file);
+    open_file(&tree, a, "d/a", O_RDONLY, &file);
     assert_int_equal(renameat(tree.fd, "d/a", tree.fd, "b"), 0); /* past the mount */
     tree_assert_opens(&tree, a);
     node_remove_open_file(tree.table, a, &file);
@@ -97,9 +102,7 @@ static void *close_second(void *data)
 
 static void open_for_parting(Parting *parting, guint i)
 {
-    int fd = openat(parting->tree->fd, "a", O_RDONLY | O_CLOEXEC);
-
-    node_add_open_file(parting->tree->table, parting->node, fd, &parting->files[i]);
+    open_file(parting->tree, parting->node, "a", O_RDONLY, &parting->files[i]);
 }
 
 static void part(Parting *parting, gboolean deleted_before)
@@ -160,14 +163,12 @@ static void file_is_reached_between_its_deletion_and_the_end_of_its_name(void **
     NodeOpenFile file;
     NodeGone *gone;
     Node *a;
-    int fd;
 
     (void)state;
     tree_init(&tree, 8);
     tree_make_file(&tree, "a");
     a = tree_lookup(&tree, tree.root, "a");
-    fd = openat(tree.fd, "a", O_RDONLY | O_CLOEXEC);
-    node_add_open_file(tree.table, a, fd, &file);
+    open_file(&tree, a, "a", O_RDONLY, &file);
     gone = node_before_unlink(tree.table, tree.root, tree.fd, "a");
     assert_int_equal(unlinkat(tree.fd, "a", 0), 0);
     node_remove_open_file(tree.table, a, &file);
@@ -198,8 +199,7 @@ static void open_file_is_used_instead_of_a_descriptor(void **state)
     tree_init(&tree, 8);
     tree_make_file(&tree, "a");
     a = tree_lookup(&tree, tree.root, "a");
-    fd = openat(tree.fd, "a", O_WRONLY | O_CLOEXEC);
-    node_add_open_file(tree.table, a, fd, &file);
+    fd = open_file(&tree, a, "a", O_WRONLY, &file);
     assert_int_equal(node_fd_get(tree.table, a, &used), 0);
     assert_int_equal(used.fd, fd);
     assert_true(node_fd_is_open(&used));
@@ -232,11 +232,8 @@ static void open_files_are_listed(void **state)
     tree_make_file(&tree, "a");
     nodes[0] = tree_lookup(&tree, tree.root, "a");
     nodes[1] = node_ref(tree.table, tree.root);
-    for (guint i = 0; i < 2; i++) {
-        int fd = openat(tree.fd, i == 0 ? "a" : ".", O_RDONLY | O_CLOEXEC);
-
-        node_add_open_file(tree.table, nodes[i], fd, &files[i]);
-    }
+    for (guint i = 0; i < 2; i++)
+        open_file(&tree, nodes[i], i == 0 ? "a" : ".", O_RDONLY, &files[i]);
     all = node_table_list_open_files(tree.table);
     assert_int_equal(all->len, 2);
     for (guint i = 0; i < all->len; i++) {
@@ -263,8 +260,7 @@ static void open_file_leaves_a_descriptor_alone(void **state)
     tree_make_file(&tree, "a");
     a = tree_lookup(&tree, tree.root, "a");
     assert_int_equal(node_fd_get(tree.table, a, &own), 0);
-    fd = openat(tree.fd, "a", O_RDONLY | O_CLOEXEC);
-    node_add_open_file(tree.table, a, fd, &file);
+    fd = open_file(&tree, a, "a", O_RDONLY, &file);
     assert_int_equal(node_fd_get(tree.table, a, &again), 0);
     assert_int_equal(again.fd, own.fd);
     assert_false(node_fd_is_open(&again));
