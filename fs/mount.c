@@ -20,6 +20,8 @@
 #include <sys/resource.h>
 #include <sys/vfs.h>
 
+#define ROOM_FOR_DESCRIPTORS 16384 /* directories and sessions take half of it at most */
+
 G_DEFINE_QUARK(mount - error - quark, mount_error)
 
 /* All that one mount owns, in the order in which it is made; cleared in reverse. */
@@ -173,6 +175,22 @@ static void raise_descriptor_limit(void)
         return;
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* The kernel's table of descriptors grows by doubling, and that of a process with threads waits for
+ * a grace period of RCU each time: some ten milliseconds, in which the request waits, too. As long
+ * as there is one thread, it grows at once; an entry takes eight bytes. */
+static void make_room_for_descriptors(void)
+{
+    autofd fd = open("/", O_PATH | O_CLOEXEC);
+    autofd last_fd = -1;
+    struct rlimit limit;
+
+    if (fd < 0 || getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    last_fd = fcntl(fd, F_DUPFD_CLOEXEC, (int)MIN(limit.rlim_cur, ROOM_FOR_DESCRIPTORS) - 1);
+    if (last_fd < 0)
+        g_debug("no room for descriptors ahead: %s", g_strerror(errno));
 }
 
 static guint node_descriptors(void)
@@ -484,6 +502,7 @@ gboolean mount_serve(const MountRequest *request, MountReady ready, gpointer dat
     mounting->place.root_fd = -1;
     umask(0);
     raise_descriptor_limit();
+    make_room_for_descriptors();
     prctl(PR_SET_DUMPABLE, 0);
     fuse_set_log_func(keep_complaint);
     prepare_signals();

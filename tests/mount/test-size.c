@@ -131,6 +131,64 @@ static void many_files_are_open_at_once(void **state G_GNUC_UNUSED)
     assert_true(scene_free(scene));
 }
 
+/* --- the table of descriptors ----------------------------------------------------------------- */
+
+#define MANY_DIRS 300u
+
+/* Each directory is kept with a descriptor. */
+static int task_make_directories(void *state G_GNUC_UNUSED, const char *argument G_GNUC_UNUSED)
+{
+    for (guint d = 0; d < MANY_DIRS; d++) {
+        g_autofree char *inside = g_strdup_printf("d%u/inside", d);
+        g_autofree char *directory = g_path_get_dirname(inside);
+
+        if (g_mkdir(directory, 0755) != 0 || g_mkdir(inside, 0755) != 0)
+            return -errno;
+    }
+    return 0;
+}
+
+/* How many entries the kernel's table of the daemon has: proc_pid_status(5). */
+static guint64 table_size(Scene *scene)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/status", scene->daemon);
+    g_autofree char *text = NULL;
+    const char *line;
+
+    assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    line = strstr(text, "\nFDSize:");
+    assert_non_null(line);
+    return g_ascii_strtoull(line + strlen("\nFDSize:"), NULL, 10);
+}
+
+static guint count_descriptors(Scene *scene)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/fd", scene->daemon);
+    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+    guint n = 0;
+
+    while (dir && g_dir_read_name(dir))
+        n++;
+    return n;
+}
+
+/* While it grows, in a process with threads, a request waits for ten milliseconds and more. */
+static void the_table_of_descriptors_need_not_grow(void **state G_GNUC_UNUSED)
+{
+    Scene *scene = scene_in_memory();
+    Agent *alice;
+    guint64 before;
+
+    limit_descriptors(USUAL_LIMIT);
+    alice = scene_add_agent(scene);
+    assert_true(scene_mount(scene, "ttl=1h"));
+    before = table_size(scene);
+    assert_int_equal(agent_do(alice, task_make_directories, NULL), 0);
+    assert_true(count_descriptors(scene) > MANY_DIRS);
+    assert_int_equal(table_size(scene), before);
+    assert_true(scene_free(scene));
+}
+
 /* --- many files known, few descriptors -------------------------------------------------------- */
 
 static int look_at_all(const char *directory, gboolean to_open)
@@ -187,6 +245,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_files_are_open_at_once),
+        cmocka_unit_test(the_table_of_descriptors_need_not_grow),
         cmocka_unit_test(a_large_tree_is_walked_with_few_descriptors),
     };
 
