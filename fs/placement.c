@@ -8,8 +8,9 @@
 #define SLOW              8  /* requests from one look of the lookout to the next: not worth it */
 #define LOOKING           3  /* at most: the lookout itself, the thread beside, and its caller */
 #define AFTER_CALLED_NS   (20 * NS_PER_MS)
-#define AFTER_STARVED_NS  (100 * NS_PER_MS)
+#define AFTER_STARVED_NS  (20 * NS_PER_MS)
 #define AFTER_STARVED_MAX (3200 * NS_PER_MS)
+#define STARVED_FACTOR    4    /* by which that grows where it comes again and again */
 #define PROVEN            4096 /* requests in a row without any harm */
 #define MAX_PATIENCE      64   /* wake-ups from one look for the caller to the next */
 #define STREAM            4    /* requests ahead in a row */
@@ -77,14 +78,14 @@ static void leave(Placement *placement)
     if (host->release(host, placement->tid) != 0)
         return;
     atomic_store(&placement->state, PLACEMENT_AWAY);
+    if (placement->in_a_row >= PROVEN)
+        placement->ban_ns = AFTER_STARVED_NS;
     if (called == PLACEMENT_CALLED_STARVED) {
         placement->not_before_ns = host->now_ns(host) + placement->ban_ns;
-        placement->ban_ns = MIN(2 * placement->ban_ns, AFTER_STARVED_MAX);
+        placement->ban_ns = MIN(STARVED_FACTOR * placement->ban_ns, AFTER_STARVED_MAX);
     } else if (called == PLACEMENT_CALLED) {
         placement->not_before_ns = host->now_ns(host) + AFTER_CALLED_NS;
     }
-    if (called != PLACEMENT_CALLED_STARVED && placement->in_a_row >= PROVEN)
-        placement->ban_ns = AFTER_STARVED_NS;
     placement->in_a_row = 0;
 }
 

@@ -368,10 +368,10 @@ static void is_called_back_when_requests_come_slowly(void **state)
     expect(host, TRUE);
 }
 
-/* Each time it keeps away for twice as long, up to 3.2 s. */
+/* Each time it keeps away for four times as long, up to 3.2 s. */
 static void one_that_starved_keeps_away(void **state)
 {
-    static const int bans_ms[] = {100, 200, 400, 800, 1600, 3200, 3200};
+    static const int bans_ms[] = {20, 80, 320, 1280, 3200, 3200};
     FakeHost *host = *state;
 
     for (guint i = 0; i < G_N_ELEMENTS(bans_ms); i++) {
@@ -390,8 +390,24 @@ static void one_that_starved_keeps_away(void **state)
     ask(host, BEN, MANY);
     look(host, 0, TRUE);
     ask(host, BEN, 1);
-    host->now_ns += 100 * NS_PER_MS;
+    host->now_ns += 20 * NS_PER_MS;
     ask(host, BEN, MANY);
+    expect(host, TRUE);
+}
+
+/* Somebody else has had the processor for a moment, a long time after the last one. */
+static void one_that_starved_long_after_is_soon_back(void **state)
+{
+    FakeHost *host = *state;
+
+    for (int i = 0; i < 3; i++) {
+        ask(host, ANN, 5000);
+        expect(host, TRUE);
+        look(host, 0, TRUE);
+        ask(host, ANN, 1);
+        host->now_ns += 20 * NS_PER_MS;
+    }
+    ask(host, ANN, MANY);
     expect(host, TRUE);
 }
 
@@ -528,6 +544,7 @@ int main(void)
         CASE(is_called_back_when_others_want_to_run),
         CASE(is_called_back_when_requests_come_slowly),
         CASE(one_that_starved_keeps_away),
+        CASE(one_that_starved_long_after_is_soon_back),
         CASE(leaves_when_told),
         CASE(policy_that_is_not_had_back_is_asked_for_again),
         CASE(call_on_the_way_is_answered_by_the_next_request),
