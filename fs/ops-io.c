@@ -62,13 +62,23 @@ static ssize_t read_rest(int fd, char *bytes, size_t size, off_t off, size_t don
     return (ssize_t)done;
 }
 
-/* What is in the page cache; 0 where nothing is, or the filesystem cannot tell. */
-static size_t read_cached(int fd, char *bytes, size_t size, off_t off)
+/* What is in the page cache, 0 at the end of the file; negative where reading may have to wait. */
+static ssize_t read_cached(int fd, char *bytes, size_t size, off_t off)
 {
     struct iovec iov = {.iov_base = bytes, .iov_len = size};
-    ssize_t n = preadv2(fd, &iov, 1, off, RWF_NOWAIT);
 
-    return n > 0 ? (size_t)n : 0;
+    return preadv2(fd, &iov, 1, off, RWF_NOWAIT);
+}
+
+/* The last byte tells for all that a read-ahead below brings. */
+static gboolean is_cached(int fd, off_t off, size_t size)
+{
+    char byte;
+    ssize_t n = read_cached(fd, &byte, 1, off + (off_t)size - 1);
+
+    if (n == 0) /* the file ends before that */
+        n = read_cached(fd, &byte, 1, off);
+    return n >= 0;
 }
 
 /* A page is there as a whole or not at all: what ends within one ends with the file. */
@@ -80,13 +90,12 @@ static gboolean is_end_of_file(off_t end)
 static void read_copying(fuse_req_t req, Fs *fs, int fd, size_t size, off_t off)
 {
     char *bytes = this_threads_buffer(size);
-    size_t cached = read_cached(fd, bytes, size, off);
-    ssize_t n = (ssize_t)cached;
+    ssize_t n = read_cached(fd, bytes, size, off);
 
-    if (cached == 0)
+    if (n < 0)
         workers_will_block(fs->workers);
-    if (cached == 0 || !is_end_of_file(off + n))
-        n = read_rest(fd, bytes, size, off, cached);
+    if (n < 0 || (n > 0 && !is_end_of_file(off + n)))
+        n = read_rest(fd, bytes, size, off, (size_t)MAX(n, 0));
     if (n < 0)
         fuse_reply_err(req, (int)-n);
     else
@@ -96,10 +105,8 @@ static void read_copying(fuse_req_t req, Fs *fs, int fd, size_t size, off_t off)
 static void read_splicing(fuse_req_t req, Fs *fs, int fd, size_t size, off_t off)
 {
     struct fuse_bufvec pages = FUSE_BUFVEC_INIT(size);
-    char last;
 
-    /* the last byte tells for all that a read-ahead below brings */
-    if (read_cached(fd, &last, 1, off + (off_t)size - 1) == 0)
+    if (!is_cached(fd, off, size))
         workers_will_block(fs->workers);
     pages.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK | FUSE_BUF_FD_RETRY;
     pages.buf[0].fd = fd;
@@ -247,10 +254,9 @@ static ssize_t copy_range(const Change *change, int from_fd, off_t from_off, int
 static void prepare_for_long_copy(Fs *fs, int fd, const struct stat *st, off_t off, size_t size)
 {
     off_t length = MIN((off_t)MIN(size, (size_t)G_MAXSSIZE), st->st_size - off);
-    char last;
 
     if (!fs->copies_pages || length > LONG_COPY_BYTES ||
-        (length > 0 && read_cached(fd, &last, 1, off + length - 1) == 0))
+        (length > 0 && !is_cached(fd, off, (size_t)length)))
         workers_will_block(fs->workers);
 }
 

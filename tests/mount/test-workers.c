@@ -15,6 +15,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -100,6 +101,53 @@ static void requests_that_hang_keep_no_other_waiting(void **state G_GNUC_UNUSED)
         assert_int_equal(WEXITSTATUS(status), 0);
     }
     alarm(0);
+    assert_true(scene_free(scene));
+}
+
+/* --- reading what is at hand ------------------------------------------------------------------ */
+
+#define LARGE_BYTES (1000 * 1000) /* the last request is large and goes past the end */
+#define MOUNTS      20            /* one of which is to be quiet */
+
+static guint count_workers(Scene *scene)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/task", scene->daemon);
+    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+    const char *tid;
+    guint n = 0;
+
+    while (dir && (tid = g_dir_read_name(dir))) {
+        g_autofree char *comm_path = g_build_filename(path, tid, "comm", NULL);
+        g_autofree char *comm = NULL;
+
+        n += g_file_get_contents(comm_path, &comm, NULL, NULL) &&
+             strcmp(comm, "leasefs-worker\n") == 0;
+    }
+    return n;
+}
+
+/* On a busy machine the lookout may call another thread, too. */
+static void no_other_thread_is_called_for_what_is_at_hand(void **state G_GNUC_UNUSED)
+{
+    Scene *scene = scene_new(FALSE);
+    g_autofree char *bytes = g_strnfill(LARGE_BYTES, 'x');
+    g_autofree char *below = g_build_filename(scene->backing, "large", NULL);
+    g_autofree char *above = g_build_filename(scene->mountpoint, "large", NULL);
+    guint n = 0;
+
+    assert_true(g_file_set_contents(below, bytes, LARGE_BYTES, NULL));
+    for (int i = 0; i < MOUNTS && n != 1; i++) {
+        g_autofree char *read_bytes = NULL;
+        gsize size;
+
+        assert_true(scene_mount(scene, "ttl=1h"));
+        assert_true(g_file_get_contents(above, &read_bytes, &size, NULL));
+        assert_int_equal(size, LARGE_BYTES);
+        assert_memory_equal(read_bytes, bytes, size);
+        n = count_workers(scene);
+        assert_int_equal(scene_umount(scene), 0);
+    }
+    assert_int_equal(n, 1);
     assert_true(scene_free(scene));
 }
 
@@ -250,6 +298,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(requests_that_hang_keep_no_other_waiting),
+        cmocka_unit_test(no_other_thread_is_called_for_what_is_at_hand),
         cmocka_unit_test(load_starves_no_request),
         cmocka_unit_test(thread_gives_way_to_one_who_asks_often),
         cmocka_unit_test(no_thread_gives_way_when_nobody_asks),
