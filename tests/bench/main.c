@@ -13,6 +13,8 @@
 #define QUICK_PERCENT 4
 #define QUICK_ROUNDS  2
 #define QUICK_BIG     "64M"
+#define SETTLE_MS     250
+#define MAX_SETTLE_MS 10000
 
 typedef struct Arguments {
     char *leasefs;
@@ -27,6 +29,7 @@ typedef struct Arguments {
     char *svg;
     int rounds;
     int percent;
+    int settle_ms; /* negative: the default */
     gboolean elsewhere;
     gboolean quick;
     gboolean list;
@@ -112,8 +115,10 @@ static void add_header(Results *results, const Arguments *arguments, GPtrArray *
                     g_strdup_printf("%s %s %s, %ld processors", system.sysname, system.release,
                                     system.machine, sysconf(_SC_NPROCESSORS_ONLN)));
     g_ptr_array_add(results->header,
-                    g_strdup_printf("%d rounds at %d %% of the full scale, big file %s",
-                                    arguments->rounds, arguments->percent, arguments->big));
+                    g_strdup_printf("%d rounds at %d %% of the full scale, big file %s, mounts "
+                                    "rest for %d ms",
+                                    arguments->rounds, arguments->percent, arguments->big,
+                                    arguments->settle_ms));
     g_ptr_array_add(
         results->header,
         g_strdup_printf("leasefs %s%s%s", arguments->elsewhere ? "elsewhere" : "in place",
@@ -146,6 +151,7 @@ static gboolean measure(const Arguments *arguments, GArray *workloads, Results *
         .rounds = (guint)arguments->rounds,
         .percent = (guint)arguments->percent,
         .big_size = parse_size(arguments->big),
+        .settle_ms = (guint)arguments->settle_ms,
         .target = {arguments->leasefs, arguments->leasefs_opts, arguments->elsewhere,
                    arguments->passthrough_hp},
         .progress = arguments->json ? stderr : stdout,
@@ -210,6 +216,8 @@ static gboolean parse(Arguments *arguments, int *argc, char ***argv, GError **er
         {"rounds", 0, 0, G_OPTION_ARG_INT, &arguments->rounds, "Timed rounds (5)", "N"},
         {"scale", 0, 0, G_OPTION_ARG_INT, &arguments->percent, "Per cent of the work (100)", "N"},
         {"big", 0, 0, G_OPTION_ARG_STRING, &arguments->big, "Size of the big file (1G)", "SIZE"},
+        {"settle", 0, 0, G_OPTION_ARG_INT, &arguments->settle_ms,
+         "How long a mount rests before it is timed (250)", "MS"},
         {"quick", 0, 0, G_OPTION_ARG_NONE, &arguments->quick, "A smoke run of a minute", NULL},
         {"json", 0, 0, G_OPTION_ARG_NONE, &arguments->json, "JSON on stdout, the tables on stderr",
          NULL},
@@ -247,6 +255,8 @@ static void set_defaults(Arguments *arguments)
         arguments->rounds = arguments->quick ? QUICK_ROUNDS : 5;
     if (arguments->percent == 0)
         arguments->percent = arguments->quick ? QUICK_PERCENT : 100;
+    if (arguments->settle_ms < 0)
+        arguments->settle_ms = arguments->quick ? 0 : SETTLE_MS;
     fill_in(&arguments->big, arguments->quick ? QUICK_BIG : "1G");
     fill_in(&arguments->size, "3G");
     fill_in(&arguments->image_dir, "/dev/shm");
@@ -261,6 +271,8 @@ static const char *find_fault(const Arguments *arguments, int argc)
         return "--rounds is from 1 to 99";
     if (arguments->percent < 1 || arguments->percent > 100)
         return "--scale is from 1 to 100";
+    if (arguments->settle_ms > MAX_SETTLE_MS)
+        return "--settle is at most 10000";
     if (parse_size(arguments->big) < (1 << 20) || parse_size(arguments->size) < (64 << 20))
         return "--big is at least 1M, --size at least 64M";
     return NULL;
@@ -271,7 +283,7 @@ int main(int argc, char **argv)
     g_autoptr(GError) error = NULL;
     g_autoptr(GArray) workloads = NULL;
     g_auto(GStrv) only = NULL;
-    Arguments arguments = {0};
+    Arguments arguments = {.settle_ms = -1};
     const char *fault;
 
     if (!parse(&arguments, &argc, &argv, &error))

@@ -12,6 +12,7 @@ typedef struct RunnerSettings {
     guint rounds;
     guint percent;
     guint64 big_size;
+    guint settle_ms; /* from mounting to the work that is timed */
     TargetSettings target;
     FILE *progress; /* gets each workload's block when it is done */
 } RunnerSettings;

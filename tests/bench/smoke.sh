@@ -34,7 +34,8 @@ finish() {
 
 bench() {
     "$BENCH" --leasefs="$LEASEFS" --image-dir="$scratch/images" --size=128M --big=1M --scale=1 \
-        --rounds=1 --targets=bare,leasefs,blocked "$@" >"$scratch/out" 2>"$scratch/table"
+        --rounds=1 --settle=0 --targets=bare,leasefs,blocked "$@" \
+        >"$scratch/out" 2>"$scratch/table"
 }
 
 is_for_root() {
