@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 /* From this size on the pages of the file are handed to the kernel without a copy in between. */
 #define SPLICE_FROM_BYTES   65536
@@ -62,21 +63,26 @@ static ssize_t read_rest(int fd, char *bytes, size_t size, off_t off, size_t don
     return (ssize_t)done;
 }
 
-/* What is in the page cache, 0 at the end of the file; negative where reading may have to wait. */
+/* What is in the page cache; 0 at the end of the file, and wrongly so anywhere on Linux 5.9
+ * and 5.10 (readv(2)); -errno where reading may have to wait, or the filesystem cannot tell. */
 static ssize_t read_cached(int fd, char *bytes, size_t size, off_t off)
 {
     struct iovec iov = {.iov_base = bytes, .iov_len = size};
+    ssize_t n = preadv2(fd, &iov, 1, off, RWF_NOWAIT);
 
-    return preadv2(fd, &iov, 1, off, RWF_NOWAIT);
+    return n >= 0 ? n : -errno;
 }
 
-/* The last byte tells for all that a read-ahead below brings. */
+/* The last page tells for all that a read-ahead below brings. It is asked for its first byte: when
+ * the kernel fills its cache, the file may end in it, not before. */
 static gboolean is_cached(int fd, off_t off, size_t size)
 {
+    off_t page = sysconf(_SC_PAGESIZE);
+    off_t last = (off + ((off_t)size - 1)) / page * page;
     char byte;
-    ssize_t n = read_cached(fd, &byte, 1, off + (off_t)size - 1);
+    ssize_t n = read_cached(fd, &byte, 1, MAX(last, off));
 
-    if (n == 0) /* the file ends before that */
+    if (n == 0) /* the end lies before: nobody's pages, a direct read */
         n = read_cached(fd, &byte, 1, off);
     return n >= 0;
 }
@@ -94,7 +100,7 @@ static void read_copying(fuse_req_t req, Fs *fs, int fd, size_t size, off_t off)
 
     if (n < 0)
         workers_will_block(fs->workers);
-    if (n < 0 || (n > 0 && !is_end_of_file(off + n)))
+    if (n <= 0 || !is_end_of_file(off + n))
         n = read_rest(fd, bytes, size, off, (size_t)MAX(n, 0));
     if (n < 0)
         fuse_reply_err(req, (int)-n);

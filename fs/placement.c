@@ -107,6 +107,7 @@ static void come_beside(Placement *placement)
     placement->n_slept = 0;
     placement->patience = 1;
     r = settle(placement, find_caller(placement));
+    placement->in_a_row = 0; /* from here on, beside him */
     if (r == 0)
         return;
     placement->refused = r == -EPERM || r == -EACCES || r == -ENOSYS;

@@ -75,7 +75,7 @@ typedef struct Placement {
     guint in_a_row; /* of the caller's requests */
     gboolean slept; /* since the caller's last request */
     gint64 not_before_ns;
-    gint64 ban_ns;  /* for how long, after it has starved the next time */
+    gint64 ban_ns;  /* for how long, after it has starved the next time, if that comes soon */
     int cpu;        /* where it was settled last */
     guint n_ahead;  /* requests in a row for which nobody waited yet */
     guint n_slept;  /* requests that it had to be woken for, since it looked where the caller is */
