@@ -15,6 +15,7 @@
 #define QUICK_BIG     "64M"
 #define SETTLE_MS     250
 #define MAX_SETTLE_MS 10000
+#define UNSET         G_MININT
 
 typedef struct Arguments {
     char *leasefs;
@@ -29,7 +30,7 @@ typedef struct Arguments {
     char *svg;
     int rounds;
     int percent;
-    int settle_ms; /* negative: the default */
+    int settle_ms; /* UNSET: the default */
     gboolean elsewhere;
     gboolean quick;
     gboolean list;
@@ -217,7 +218,7 @@ static gboolean parse(Arguments *arguments, int *argc, char ***argv, GError **er
         {"scale", 0, 0, G_OPTION_ARG_INT, &arguments->percent, "Per cent of the work (100)", "N"},
         {"big", 0, 0, G_OPTION_ARG_STRING, &arguments->big, "Size of the big file (1G)", "SIZE"},
         {"settle", 0, 0, G_OPTION_ARG_INT, &arguments->settle_ms,
-         "How long a mount rests before it is timed (250)", "MS"},
+         "How long a mount rests before it is timed (250; quick: 0)", "MS"},
         {"quick", 0, 0, G_OPTION_ARG_NONE, &arguments->quick, "A smoke run of a minute", NULL},
         {"json", 0, 0, G_OPTION_ARG_NONE, &arguments->json, "JSON on stdout, the tables on stderr",
          NULL},
@@ -255,7 +256,7 @@ static void set_defaults(Arguments *arguments)
         arguments->rounds = arguments->quick ? QUICK_ROUNDS : 5;
     if (arguments->percent == 0)
         arguments->percent = arguments->quick ? QUICK_PERCENT : 100;
-    if (arguments->settle_ms < 0)
+    if (arguments->settle_ms == UNSET)
         arguments->settle_ms = arguments->quick ? 0 : SETTLE_MS;
     fill_in(&arguments->big, arguments->quick ? QUICK_BIG : "1G");
     fill_in(&arguments->size, "3G");
@@ -271,8 +272,8 @@ static const char *find_fault(const Arguments *arguments, int argc)
         return "--rounds is from 1 to 99";
     if (arguments->percent < 1 || arguments->percent > 100)
         return "--scale is from 1 to 100";
-    if (arguments->settle_ms > MAX_SETTLE_MS)
-        return "--settle is at most 10000";
+    if (arguments->settle_ms < 0 || arguments->settle_ms > MAX_SETTLE_MS)
+        return "--settle is from 0 to 10000";
     if (parse_size(arguments->big) < (1 << 20) || parse_size(arguments->size) < (64 << 20))
         return "--big is at least 1M, --size at least 64M";
     return NULL;
@@ -283,7 +284,7 @@ int main(int argc, char **argv)
     g_autoptr(GError) error = NULL;
     g_autoptr(GArray) workloads = NULL;
     g_auto(GStrv) only = NULL;
-    Arguments arguments = {.settle_ms = -1};
+    Arguments arguments = {.settle_ms = UNSET};
     const char *fault;
 
     if (!parse(&arguments, &argc, &argv, &error))
