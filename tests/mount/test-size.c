@@ -161,6 +161,7 @@ static guint64 table_size(Scene *scene)
     return g_ascii_strtoull(line + strlen("\nFDSize:"), NULL, 10);
 }
 
+/* 0 where only root may look. */
 static guint count_descriptors(Scene *scene)
 {
     g_autofree char *path = g_strdup_printf("/proc/%d/fd", scene->daemon);
@@ -176,15 +177,16 @@ static guint count_descriptors(Scene *scene)
 static void the_table_of_descriptors_need_not_grow(void **state G_GNUC_UNUSED)
 {
     Scene *scene = scene_in_memory();
-    Agent *alice;
+    Agent *alice = scene_add_agent(scene);
     guint64 before;
 
-    limit_descriptors(USUAL_LIMIT);
-    alice = scene_add_agent(scene);
     assert_true(scene_mount(scene, "ttl=1h"));
     before = table_size(scene);
     assert_int_equal(agent_do(alice, task_make_directories, NULL), 0);
-    assert_true(count_descriptors(scene) > MANY_DIRS);
+    if (geteuid() == 0)
+        assert_true(count_descriptors(scene) > MANY_DIRS);
+    else
+        print_message("# not root: it is not seen that each directory has a descriptor\n");
     assert_int_equal(table_size(scene), before);
     assert_true(scene_free(scene));
 }

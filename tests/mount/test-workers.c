@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -126,28 +127,51 @@ static guint count_workers(Scene *scene)
     return n;
 }
 
-/* On a busy machine the lookout may call another thread, too. */
+/* Some filesystems, as tmpfs, cannot tell. */
+static gboolean can_tell_what_is_cached(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    char byte;
+    struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+    ssize_t n = preadv2(fd, &iov, 1, 0, RWF_NOWAIT);
+
+    assert_true(fd >= 0);
+    close(fd);
+    return n == 1;
+}
+
+/* On a busy machine the lookout may call another thread, too: one mount in which it did not will
+ * do. */
 static void no_other_thread_is_called_for_what_is_at_hand(void **state G_GNUC_UNUSED)
 {
     Scene *scene = scene_new(FALSE);
     g_autofree char *bytes = g_strnfill(LARGE_BYTES, 'x');
     g_autofree char *below = g_build_filename(scene->backing, "large", NULL);
     g_autofree char *above = g_build_filename(scene->mountpoint, "large", NULL);
-    guint n = 0;
+    guint judged = 0;
+    gboolean called = TRUE;
 
     assert_true(g_file_set_contents(below, bytes, LARGE_BYTES, NULL));
-    for (int i = 0; i < MOUNTS && n != 1; i++) {
+    for (int i = 0; i < MOUNTS && called; i++) {
         g_autofree char *read_bytes = NULL;
+        gboolean was_alone;
         gsize size;
 
         assert_true(scene_mount(scene, "ttl=1h"));
+        was_alone = count_workers(scene) == 1;
         assert_true(g_file_get_contents(above, &read_bytes, &size, NULL));
         assert_int_equal(size, LARGE_BYTES);
         assert_memory_equal(read_bytes, bytes, size);
-        n = count_workers(scene);
+        judged += was_alone;
+        called = !was_alone || count_workers(scene) > 1;
         assert_int_equal(scene_umount(scene), 0);
     }
-    assert_int_equal(n, 1);
+    if (!can_tell_what_is_cached(below))
+        print_message("# the filesystem below does not tell what is at hand\n");
+    else if (judged < MOUNTS / 2)
+        print_message("# other threads are there already: nothing can be seen\n");
+    else
+        assert_false(called);
     assert_true(scene_free(scene));
 }
 

@@ -156,6 +156,19 @@ static void deliver_releases(Scene *scene)
         g_free(scene_attribute(scene, "state"));
 }
 
+/* Only root may call umount2(2); fusermount3 does it for who mounted. */
+static gboolean detach(const char *mountpoint)
+{
+    g_autofree char *quoted = g_shell_quote(mountpoint);
+    g_autofree char *command = g_strconcat("fusermount3 -u -z -q ", quoted, NULL);
+    int status;
+
+    if (umount2(mountpoint, MNT_DETACH) == 0)
+        return TRUE;
+    return errno == EPERM && g_spawn_command_line_sync(command, NULL, NULL, &status, NULL) &&
+           status == 0;
+}
+
 gboolean scene_free(Scene *scene)
 {
     gboolean healthy = TRUE;
@@ -164,11 +177,11 @@ gboolean scene_free(Scene *scene)
         agent_free(g_ptr_array_index(scene->agents, i));
     g_ptr_array_unref(scene->agents);
     deliver_releases(scene);
-    umount2(scene->mountpoint, MNT_DETACH);
+    detach(scene->mountpoint);
     if (scene->daemon > 0)
         healthy = daemon_ends_well(scene);
     scene_kill_daemon(scene);
-    while (umount2(scene->mountpoint, MNT_DETACH) == 0)
+    while (detach(scene->mountpoint))
         ;
     healthy = healthy && !has_complaints(scene);
     if (!healthy)
