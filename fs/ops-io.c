@@ -298,6 +298,8 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t from G_GNUC_UNUSED, of
         if (n > 0)
             creds_clear_suid(req, fs, target->node, target->fd);
         guard_end(fs->guard, &change, n);
+        if (n < 0) /* the kernel takes it that nothing has changed, not even the times */
+            warden_forget_attributes(fs->warden, target->node);
         forget_access_time(fs, source, &before.st_atim);
     }
     if (n < 0)

@@ -368,6 +368,67 @@ static void size_after_a_failed_fallocate_is_that_below(void **state)
     assert_int_equal(scene_umount(scene), 0);
 }
 
+#define SOURCE_BYTES 1000000
+#define WAIT_US      5000000
+
+/* -ENOSPC, and the times of `target`, which were old, have been looked at before. */
+static int task_copy_onto_full_disk(void *state G_GNUC_UNUSED, const char *name)
+{
+    const struct timespec old[] = {{.tv_sec = 1000000}, {.tv_sec = 1000000}};
+    g_autofree char *bytes = g_malloc0(SOURCE_BYTES);
+    int fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    int source_fd;
+    struct stat st;
+    ssize_t n;
+
+    if (fd < 0 || !g_file_set_contents("source", bytes, SOURCE_BYTES, NULL) ||
+        fill("filler", O_WRONLY, 4096) < 0 || futimens(fd, old) != 0 || stat(name, &st) != 0)
+        return -EIO;
+    source_fd = open("source", O_RDONLY | O_CLOEXEC);
+    n = copy_file_range(source_fd, NULL, fd, NULL, SOURCE_BYTES, 0);
+    return n >= 0 ? 0 : -errno;
+}
+
+/* In nanoseconds, as the argument. */
+static int task_wait_for_mtime(void *state G_GNUC_UNUSED, const char *argument)
+{
+    g_auto(GStrv) words = g_strsplit(argument, " ", 2);
+    gint64 wanted_ns = g_ascii_strtoll(words[1], NULL, 10);
+    gint64 until_us = g_get_monotonic_time() + WAIT_US;
+    struct stat st;
+
+    do {
+        if (stat(words[0], &st) != 0)
+            return -errno;
+        if (st.st_mtim.tv_sec * G_GINT64_CONSTANT(1000000000) + st.st_mtim.tv_nsec == wanted_ns)
+            return 0;
+        g_usleep(1000);
+    } while (g_get_monotonic_time() < until_us);
+    return -ETIME;
+}
+
+/* ext4 sets them before it finds no room. */
+static void times_after_a_failed_copy_are_those_below(void **state)
+{
+    Scene *scene = *state;
+    Agent *alice = scene_add_agent(scene);
+    g_autofree char *below = g_build_filename(scene->backing, "target", NULL);
+    g_autofree char *wanted = NULL;
+    struct stat st;
+
+    assert_true(mount_disk(scene, scene->backing));
+    assert_true(scene_mount(scene, "ttl=1h,cache=always"));
+    assert_int_equal(agent_do(alice, task_copy_onto_full_disk, "target"), -ENOSPC);
+    assert_int_equal(stat(below, &st), 0);
+    assert_int_not_equal(st.st_mtim.tv_sec, 1000000);
+    wanted =
+        g_strdup_printf("target %" G_GINT64_FORMAT,
+                        st.st_mtim.tv_sec * G_GINT64_CONSTANT(1000000000) + st.st_mtim.tv_nsec);
+    assert_int_equal(agent_do(alice, task_wait_for_mtime, wanted), 0);
+    assert_true(agent_end(alice));
+    assert_int_equal(scene_umount(scene), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -379,6 +440,8 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(size_after_a_failed_fallocate_is_that_below,
                                         set_up_elsewhere, tear_down),
+        cmocka_unit_test_setup_teardown(times_after_a_failed_copy_are_those_below, set_up_elsewhere,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(what_is_kept_for_root_is_not_for_users, set_up_in_place,
                                         tear_down),
     };
