@@ -84,6 +84,7 @@ goes_on_without() {
         grep -q 'x bare' "$scratch/out"
 }
 refuses() { ! bench --only=no-such-workload && grep -q -- --list "$scratch/table"; }
+refuses_rest() { ! bench --settle=-1 && grep -q 'settle is from 0' "$scratch/table"; }
 
 check 'three workloads run and give the right results' runs
 check 'a blocked reader takes part in what only reads' covers
@@ -92,4 +93,5 @@ check 'nothing is left behind' leaves_nothing
 check 'what was measured can be reported and drawn later' reports_again
 check 'a peer that fails is left out, loudly' goes_on_without
 check 'an unknown workload is refused' refuses
+check 'a rest of less than nothing is refused' refuses_rest
 finish
