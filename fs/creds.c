@@ -41,6 +41,8 @@
 #define OVERRIDING_CAPS                                                                            \
     (1u << CAP_DAC_OVERRIDE | 1u << CAP_DAC_READ_SEARCH | 1u << CAP_FOWNER | 1u << CAP_MKNOD)
 
+#define FIRST_USER_NS 0xeffffffdu /* PROC_USER_INIT_INO of the kernel's include/linux/proc_ns.h */
+
 static _Thread_local gboolean has_own_umask;
 static _Thread_local mode_t own_umask; /* as it stands */
 
@@ -69,6 +71,18 @@ static gboolean set_effective(guint32 caps, gboolean on)
     else
         data[0].effective &= ~caps;
     return syscall(SYS_capset, &header, data) == 0;
+}
+
+gboolean creds_can_read_all(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[CAP_WORDS];
+    struct stat st;
+
+    if (stat("/proc/self/ns/user", &st) != 0 || st.st_ino != FIRST_USER_NS)
+        return FALSE;
+    return syscall(SYS_capget, &header, data) == 0 &&
+           (data[0].effective & 1u << CAP_DAC_READ_SEARCH) != 0;
 }
 
 /* FALSE where the thread's capabilities still follow its uid: without CAP_SETPCAP. */

@@ -11,6 +11,10 @@
  * may leave masking to the daemon (FUSE_CAP_DONT_MASK). */
 gboolean creds_can_mask(void);
 
+/* Whether the daemon may read any file and directory of a disk: CAP_DAC_READ_SEARCH, and not in a
+ * user namespace, where it counts for some. */
+gboolean creds_can_read_all(void);
+
 typedef struct Creds {
     gboolean switched_uid;
     gboolean switched_gid;

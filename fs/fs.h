@@ -8,6 +8,7 @@
 #include <fuse_lowlevel.h>
 #include <stdatomic.h>
 #include "dir-advice.h"
+#include "dir-handle.h"
 #include "guard.h"
 #include "node.h"
 #include "options.h"
@@ -22,6 +23,7 @@ typedef struct Fs {
     struct fuse_session *se;
     NodeTable *nodes;
     DirAdvice *dir_advice;
+    DirHandles *dir_handles;
     OpenFiles *open_files;
     Guard *guard;
     Keeper *keeper;
@@ -38,6 +40,7 @@ typedef struct Fs {
     ino_t backing_ino;
     gboolean copies_pages; /* the filesystem below: a copy shares nothing, and waits for no disk */
     gboolean in_place;
+    gboolean spares_dir_handles; /* the kernel may do without: dir-handle.h */
     gboolean as_root;
     gboolean kernel_checks; /* default_permissions: others than the daemon's user are let in */
     gboolean masks;         /* the kernel leaves the umask to the daemon */

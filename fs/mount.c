@@ -81,6 +81,28 @@ static void wake(gpointer data)
         warden_wake(mounting->fs.warden);
 }
 
+/* Filesystems that leave it to the kernel who may read a directory. Below a directory of another
+ * one, what cannot be opened is told by getdents(2). */
+static gboolean opens_any_directory(int fd)
+{
+    static const guint64 local[] = {EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC,
+                                    TMPFS_MAGIC, OVERLAYFS_SUPER_MAGIC};
+    struct statfs st;
+
+    if (!creds_can_read_all() || fstatfs(fd, &st) != 0)
+        return FALSE;
+    for (guint i = 0; i < G_N_ELEMENTS(local); i++)
+        if ((guint64)st.f_type == local[i])
+            return TRUE;
+    return FALSE;
+}
+
+/* Elsewhere than in place the filesystem below would be kept busy. */
+static gboolean can_spare_dir_handles(const Mounting *mounting)
+{
+    return mounting->fs.in_place && opens_any_directory(mounting->place.root_fd);
+}
+
 static void choose_features(Fs *fs, struct fuse_conn_info *conn)
 {
     static const uint64_t always[] = {
@@ -123,6 +145,8 @@ static void choose_features(Fs *fs, struct fuse_conn_info *conn)
         fuse_set_feature_flag(conn, FUSE_CAP_POSIX_ACL);
     if (node_table_opens_by_number(fs->nodes))
         fuse_set_feature_flag(conn, FUSE_CAP_EXPORT_SUPPORT);
+    fs->spares_dir_handles = can_spare_dir_handles((Mounting *)fs) &&
+                             fuse_set_feature_flag(conn, FUSE_CAP_NO_OPENDIR_SUPPORT);
     fs->masks = creds_can_mask() && fuse_set_feature_flag(conn, FUSE_CAP_DONT_MASK);
     conn->no_interrupt = 1;
     conn->max_write = MIN(conn->max_write, WORKERS_MAX_WRITE);
@@ -282,6 +306,8 @@ static gboolean set_up_tree(Mounting *mounting, const MountOptions *options, GEr
     if (!fs->in_place)
         node_table_let_nested_go(fs->nodes);
     fs->dir_advice = dir_advice_new();
+    fs->dir_handles =
+        dir_handles_new(fs->nodes, options->no_atime || options->no_diratime ? O_NOATIME : 0);
     mounting->policy =
         policy_new((const char *const *)options->passive, (const char *const *)options->shared);
     fs->guard =
@@ -444,6 +470,7 @@ static void mounting_clear(Mounting *mounting)
     workers_free(fs->workers);
     if (fs->nodes)
         ops_close_all(fs);
+    dir_handles_free(fs->dir_handles);
     g_clear_pointer(&fs->warden, warden_free);
     guard_free(fs->guard);
     node_table_free(fs->nodes);

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ops.h"
+#include "dir-handle.h"
+#include "util.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stddef.h>
 #include <string.h>
 #include <sys/syscall.h>
 
-#define DIR_BUFFER_SIZE 32768
-
+#define BUFFER_SIZE 32768
+/* The largest entry of getdents64(2). */
+#define LARGEST_ENTRY 280
 /* What getdents64(2) fills in; offsets are cookies of the backing filesystem, never indexes. */
 typedef struct BackingEntry {
     guint64 ino;
@@ -18,121 +20,33 @@ typedef struct BackingEntry {
     char name[];
 } BackingEntry;
 
-typedef struct DirHandle {
-    int fd;
-    Node *node; /* referenced by open_file */
-    NodeOpenFile open_file;
-    off_t next; /* cookie of the entry at `pos` */
-    size_t pos, end;
-    _Alignas(8) char buffer[DIR_BUFFER_SIZE];
-} DirHandle;
-
 static DirHandle *dir_handle_of(uint64_t fh)
 {
     return (DirHandle *)(uintptr_t)fh;
 }
 
-int dir_handle_fd(uint64_t fh)
-{
-    return dir_handle_of(fh)->fd;
-}
-
-static void dir_handle_free(Fs *fs, DirHandle *dir)
-{
-    Node *node = dir->node;
-
-    node_remove_open_file(fs->nodes, node, &dir->open_file);
-    node_unref(fs->nodes, node);
-    g_free(dir);
-}
-
-void dir_handle_close(Fs *fs, NodeOpenFile *file)
-{
-    dir_handle_free(fs, (DirHandle *)((char *)file - offsetof(DirHandle, open_file)));
-}
-
-static int open_dir_by_path(const NodeFd *path_fd)
-{
-    NodePath path;
-
-    node_fd_path(path_fd, &path);
-    return open(path.text, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-}
-
-static int open_dir(Fs *fs, Node *node, DirHandle **dir_out)
-{
-    g_auto(NodeFd) path_fd = NODE_FD_INIT;
-    int unseen = fs->options->no_atime || fs->options->no_diratime ? O_NOATIME : 0;
-    DirHandle *dir;
-    int fd, r;
-
-    r = node_fd_get(fs->nodes, node, &path_fd);
-    if (r != 0)
-        return r;
-    fd = openat(path_fd.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC | unseen);
-    if (fd < 0 && errno == EPERM)
-        fd = openat(path_fd.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    /* that one wants to be searched, too */
-    if (fd < 0 && errno == EACCES)
-        fd = open_dir_by_path(&path_fd);
-    if (fd < 0)
-        return -errno;
-    dir = g_new(DirHandle, 1);
-    dir->fd = fd;
-    dir->node = node;
-    node_add_open_file(fs->nodes, node, fd, &dir->open_file);
-    dir->next = 0;
-    dir->pos = dir->end = 0;
-    *dir_out = dir;
-    return 0;
-}
-
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     Fs *fs = fs_of(req);
+    gboolean keeps = fs_cache_seconds(fs) > CACHE_SHORT_S;
     DirHandle *dir = NULL;
-    int r = open_dir(fs, fs_node(fs, ino), &dir);
+    int r;
 
-    if (r != 0) {
-        fuse_reply_err(req, -r);
+    if (dir_handles_refuse(fs->dir_handles, keeps && fs->spares_dir_handles)) {
+        fuse_reply_err(req, ENOSYS);
         return;
     }
-    fi->fh = (uintptr_t)dir;
-    fi->cache_readdir = fi->keep_cache = fs_cache_seconds(fs) > CACHE_SHORT_S;
-    if (fuse_reply_open(req, fi) != 0)
-        dir_handle_free(fs, dir);
-}
-
-/* The entry at the position, NULL at the end. The kernel may go back to any cookie. */
-static int next_entry(DirHandle *dir, const BackingEntry **entry_out)
-{
-    if (dir->pos >= dir->end) {
-        long n = syscall(SYS_getdents64, dir->fd, dir->buffer, sizeof dir->buffer);
-
-        if (n < 0)
-            return -errno;
-        dir->pos = 0;
-        dir->end = (size_t)n;
+    r = dir_handles_open(fs->dir_handles, fs_node(fs, ino), &dir);
+    if (r == 0) {
+        fi->fh = (uintptr_t)dir;
+        fi->cache_readdir = fi->keep_cache = keeps;
+        if (fuse_reply_open(req, fi) == 0)
+            return;
+        dir_handles_close(fs->dir_handles, dir);
+    } else {
+        fuse_reply_err(req, -r);
     }
-    *entry_out = dir->pos < dir->end ? (const BackingEntry *)(dir->buffer + dir->pos) : NULL;
-    return 0;
-}
-
-static void skip_entry(DirHandle *dir, const BackingEntry *entry)
-{
-    dir->pos += entry->reclen;
-    dir->next = entry->off;
-}
-
-static int go_to(DirHandle *dir, off_t off)
-{
-    if (off == dir->next && off != 0)
-        return 0;
-    if (lseek(dir->fd, off, SEEK_SET) < 0)
-        return -errno;
-    dir->pos = dir->end = 0;
-    dir->next = off;
-    return 0;
+    dir_handles_returned(fs->dir_handles);
 }
 
 static gboolean is_dot(const char *name)
@@ -145,6 +59,8 @@ typedef struct Listing {
     fuse_req_t req;
     Fs *fs;
     DirHandle *dir;
+    char *buffer; /* what was read from below: BUFFER_SIZE */
+    size_t pos, end;
     gboolean plus;        /* in the format that has room for attributes */
     gboolean attributes;  /* and with them */
     gboolean any_file;    /* something that is no directory */
@@ -216,6 +132,36 @@ static size_t add_entry(Listing *listing, const BackingEntry *entry, char *out, 
     return used;
 }
 
+/* The kernel may go back to any cookie. */
+static int go_to(DirHandle *dir, off_t off)
+{
+    if (off == dir->next)
+        return 0;
+    if (lseek(dir->fd, off, SEEK_SET) < 0)
+        return -errno;
+    dir->next = off;
+    return 0;
+}
+
+/* No more at once than is sure to fit into the reply, as what does not has to be read again: 24
+ * bytes take 32 there, and 160 with attributes, larger entries less. Nothing where that might be
+ * none, unless the reply is empty. 0 or -errno. */
+static int read_entries(Listing *listing, size_t filled, size_t size)
+{
+    size_t fits = (size - filled) * 3 / (listing->plus ? 20 : 4);
+    long n;
+
+    listing->pos = listing->end = 0;
+    if (fits < LARGEST_ENTRY && filled > 0)
+        return 0;
+    fits = CLAMP(fits, LARGEST_ENTRY, BUFFER_SIZE);
+    n = syscall(SYS_getdents64, listing->dir->fd, listing->buffer, fits);
+    if (n < 0)
+        return -errno;
+    listing->end = (size_t)n;
+    return 0;
+}
+
 static ssize_t fill_entries(Listing *listing, off_t off, char *out, size_t size)
 {
     DirHandle *dir = listing->dir;
@@ -223,26 +169,30 @@ static ssize_t fill_entries(Listing *listing, off_t off, char *out, size_t size)
     int r = go_to(dir, off);
 
     while (r == 0) {
-        const BackingEntry *entry = NULL;
+        const BackingEntry *entry;
         size_t used;
 
-        r = next_entry(dir, &entry);
-        if (r != 0 || !entry)
+        if (listing->pos >= listing->end)
+            r = read_entries(listing, filled, size);
+        if (listing->pos >= listing->end)
             break;
+        entry = (const BackingEntry *)(listing->buffer + listing->pos);
         used = add_entry(listing, entry, out + filled, size - filled);
         if (used == 0)
             break;
         filled += used;
-        skip_entry(dir, entry);
+        listing->pos += entry->reclen;
+        off = entry->off;
     }
+    if (listing->pos >= listing->end)
+        dir->next = off;
+    else if (go_to(dir, off) != 0)
+        dir->next = -1;
     return r == 0 || filled > 0 ? (ssize_t)filled : r;
 }
 
-static void reply_listing(Listing *listing, off_t off, size_t size)
+static void reply_listing(const Listing *listing, const char *out, ssize_t filled)
 {
-    g_autofree char *out = g_malloc(size);
-    ssize_t filled = fill_entries(listing, off, out, size);
-
     if (filled < 0)
         fuse_reply_err(listing->req, (int)-filled);
     else if (fuse_reply_buf(listing->req, out, (size_t)filled) != 0)
@@ -260,54 +210,88 @@ static void tell_anew_in_time(Fs *fs)
 }
 
 /* Further on in a directory the kernel asks for attributes only where it saw that they are used. */
-static void read_dir(fuse_req_t req, size_t size, off_t off, struct fuse_file_info *fi,
+static gboolean wants_attributes(Listing *listing, pid_t tid, off_t off)
+{
+    Fs *fs = listing->fs;
+
+    if (!listing->plus)
+        return FALSE;
+    if (off != 0)
+        return TRUE;
+    tell_anew_in_time(fs);
+    return dir_advice_begin(fs->dir_advice, tid, node_number(listing->dir->node));
+}
+
+/* `dir`: NULL where the kernel has no handle. */
+static void read_dir(fuse_req_t req, DirHandle *dir, fuse_ino_t ino, size_t size, off_t off,
                      gboolean plus)
 {
     Fs *fs = fs_of(req);
     pid_t tid = fuse_req_ctx(req)->pid;
     g_autoptr(GPtrArray) looked_up = g_ptr_array_new();
+    g_autofree char *buffer = g_malloc(BUFFER_SIZE);
+    g_autofree char *out = g_malloc(size);
     Listing listing = {
-        .req = req,
-        .fs = fs,
-        .dir = dir_handle_of(fi->fh),
-        .plus = plus,
-        .looked_up = looked_up,
-    };
+        .req = req, .fs = fs, .dir = dir, .plus = plus, .buffer = buffer, .looked_up = looked_up};
+    ssize_t filled;
+    int r = 0;
 
-    if (plus && off == 0)
-        tell_anew_in_time(fs);
-    listing.attributes =
-        plus && (off != 0 || dir_advice_begin(fs->dir_advice, tid, node_number(listing.dir->node)));
-    reply_listing(&listing, off, size);
+    if (!dir)
+        r = dir_handles_take(fs->dir_handles, fs_node(fs, ino), off, tid, &listing.dir);
+    if (r != 0) {
+        fuse_reply_err(req, -r);
+        return;
+    }
+    listing.attributes = wants_attributes(&listing, tid, off);
+    filled = fill_entries(&listing, off, out, size);
+    /* before the reply, which the next request follows; at the end there is none */
+    if (!dir && filled > 0)
+        dir_handles_keep(fs->dir_handles, g_steal_pointer(&listing.dir), tid);
+    reply_listing(&listing, out, filled);
+    if (!dir && listing.dir)
+        dir_handles_close(fs->dir_handles, listing.dir);
     if (plus && !listing.attributes && listing.any_file)
         dir_advice_listed_files(fs->dir_advice, tid);
 }
 
-static void op_readdir(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, size_t size, off_t off,
+static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
                        struct fuse_file_info *fi)
 {
-    read_dir(req, size, off, fi, FALSE);
+    read_dir(req, dir_handle_of(fi->fh), ino, size, off, FALSE);
 }
 
-static void op_readdirplus(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, size_t size, off_t off,
+static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
                            struct fuse_file_info *fi)
 {
-    read_dir(req, size, off, fi, TRUE);
+    read_dir(req, dir_handle_of(fi->fh), ino, size, off, TRUE);
 }
 
 static void op_releasedir(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, struct fuse_file_info *fi)
 {
-    dir_handle_free(fs_of(req), dir_handle_of(fi->fh));
+    Fs *fs = fs_of(req);
+
+    dir_handles_close(fs->dir_handles, dir_handle_of(fi->fh));
+    dir_handles_returned(fs->dir_handles);
     fuse_reply_err(req, 0);
 }
 
-static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, int datasync,
-                        struct fuse_file_info *fi)
+int ops_dir_fd(Fs *fs, fuse_ino_t ino, const struct fuse_file_info *fi, int *own_fd_out)
 {
-    int fd = dir_handle_of(fi->fh)->fd;
-    int r = datasync ? fdatasync(fd) : fsync(fd);
+    if (fi->fh != 0)
+        return dir_handle_of(fi->fh)->fd;
+    *own_fd_out = node_open(fs->nodes, fs_node(fs, ino), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return *own_fd_out;
+}
 
-    fuse_reply_err(req, r == 0 ? 0 : errno);
+static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+    autofd own_fd = -1;
+    int fd = ops_dir_fd(fs_of(req), ino, fi, &own_fd);
+    int r = fd;
+
+    if (fd >= 0)
+        r = (datasync ? fdatasync(fd) : fsync(fd)) == 0 ? 0 : -errno;
+    fuse_reply_err(req, -r);
 }
 
 void ops_add_dir(struct fuse_lowlevel_ops *ops)

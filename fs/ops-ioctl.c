@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ops.h"
+#include "util.h"
 #include "warden.h"
 #include <errno.h>
 #include <linux/fs.h>
@@ -59,7 +60,8 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg G_G
 {
     Fs *fs = fs_of(req);
     const FlagsIoctl *known = find_ioctl(cmd);
-    int fd = flags & FUSE_IOCTL_DIR ? dir_handle_fd(fi->fh) : handle_of(fi->fh)->fd;
+    autofd own_fd = -1;
+    int fd;
     union {
         long flags;
         struct fsxattr xattr;
@@ -75,7 +77,10 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg G_G
         fuse_reply_err(req, EINVAL);
         return;
     }
-    if (known->sets) {
+    fd = flags & FUSE_IOCTL_DIR ? ops_dir_fd(fs, ino, fi, &own_fd) : handle_of(fi->fh)->fd;
+    if (fd < 0) {
+        r = fd;
+    } else if (known->sets) {
         memcpy(&value, in, MIN(in_size, sizeof value));
         r = guarded_set(req, fs, ino, fd, cmd, &value);
     } else {

@@ -238,13 +238,15 @@ static void op_release(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, struct fuse
 
 void ops_close_all(Fs *fs)
 {
-    g_autoptr(GPtrArray) files = node_table_list_open_files(fs->nodes);
+    g_autoptr(GPtrArray) files = NULL;
 
+    dir_handles_close_kept(fs->dir_handles);
+    files = node_table_list_open_files(fs->nodes);
     for (guint i = 0; i < files->len; i++) {
         NodeOpenFile *file = g_ptr_array_index(files, i);
 
         if (node_type(file->node) == S_IFDIR)
-            dir_handle_close(fs, file);
+            dir_handles_close(fs->dir_handles, dir_handle_of_file(file));
         else
             handle_free(fs->nodes, fs->open_files, handle_of_file(file));
     }

@@ -32,9 +32,9 @@ void ops_fill_entry(Fs *fs, Node *node, const struct stat *st, struct fuse_entry
 /* Replies with a looked-up node, or an error; undoes the lookup where the reply does not arrive. */
 void ops_reply_entry(fuse_req_t req, Fs *fs, int r, Node *node, const struct stat *st);
 
-/* A directory's open handle, for the ioctls that come through it. */
-int dir_handle_fd(uint64_t fh);
-void dir_handle_close(Fs *fs, NodeOpenFile *file);
+/* A descriptor of an open directory: of the kernel's handle, or where it has none one that is put
+ * into *own_fd_out, too, to be closed. Or -errno. */
+int ops_dir_fd(Fs *fs, fuse_ino_t ino, const struct fuse_file_info *fi, int *own_fd_out);
 
 /* What is open still when the mount has gone, of which the kernel says nothing. */
 void ops_close_all(Fs *fs);

@@ -11,6 +11,7 @@ static const struct {
     {"explicit_inval_data", FUSE_CAP_EXPLICIT_INVAL_DATA},
     {"export_support", FUSE_CAP_EXPORT_SUPPORT},
     {"killpriv_v2", FUSE_CAP_HANDLE_KILLPRIV_V2},
+    {"no_opendir_support", FUSE_CAP_NO_OPENDIR_SUPPORT},
     {"parallel_dirops", FUSE_CAP_PARALLEL_DIROPS},
 };
 

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -22,6 +24,8 @@
 
 #define CHANGES  1500u /* how many names go, and as many come */
 #define LARGE    100000u
+#define MANY     100u   /* directories, */
+#define PART     900u   /* of so many names: more than 32 KiB */
 #define MAX_LINK 50000u /* ext4 allows 65,000 of a file */
 
 /* Long enough that a thousand of them fill many replies. */
@@ -197,20 +201,10 @@ static void it_is_so_in_place(void **state G_GNUC_UNUSED)
     list_and_remove(TRUE);
 }
 
-/* In memory where that can be had: a disk takes long to make that many names. */
 static void it_is_so_with_a_hundred_thousand_entries(void **state G_GNUC_UNUSED)
 {
-    g_autofree char *usual = g_strdup(g_getenv("TMPDIR"));
-    gboolean in_memory = access("/dev/shm", W_OK) == 0;
-    Scene *scene;
+    Scene *scene = scene_new_in_memory();
 
-    if (in_memory)
-        g_setenv("TMPDIR", "/dev/shm", TRUE);
-    scene = scene_new(TRUE);
-    if (in_memory && usual)
-        g_setenv("TMPDIR", usual, TRUE);
-    else if (in_memory)
-        g_unsetenv("TMPDIR");
     list_while_it_changes(begin_with(scene, LARGE), LARGE);
     assert_true(scene_free(scene));
 }
@@ -276,6 +270,121 @@ static void places_in_a_listing_can_be_gone_back_to(void **state G_GNUC_UNUSED)
     }
 }
 
+/* --- many listings, and such as are given up ----------------------------------------------------
+ */
+
+/* More listings are begun, and read on later, than are kept open below; each is larger than one
+ * reply. */
+static int task_list_many_at_once(void *state G_GNUC_UNUSED, const char *argument G_GNUC_UNUSED)
+{
+    g_autofree guint8 *times = g_new0(guint8, MANY * PART);
+    const struct dirent *entry;
+    DIR *dirs[MANY];
+    Seen seen[MANY];
+    guint wrong = 0;
+
+    for (guint d = 0; d < MANY; d++) {
+        g_autofree char *path = g_strdup_printf("d%u", d);
+
+        seen[d] = (Seen){times + (gsize)d * PART, PART, "one"};
+        dirs[d] = opendir(path);
+        entry = dirs[d] ? readdir(dirs[d]) : NULL;
+        if (!entry)
+            return -errno;
+        seen_add(&seen[d], entry->d_name);
+    }
+    for (guint d = 0; d < MANY; d++) {
+        while ((entry = readdir(dirs[d])))
+            seen_add(&seen[d], entry->d_name);
+        wrong += seen_wrong(&seen[d], 1);
+        closedir(dirs[d]);
+    }
+    return wrong == 0 ? 0 : -EIO;
+}
+
+/* One thread begins to list, gives up, and lists from the beginning what was changed meanwhile. */
+static int task_give_up_and_list(void *state G_GNUC_UNUSED, const char *path)
+{
+    g_autofree guint8 *times = g_new0(guint8, CHANGES);
+    Seen seen = {times, CHANGES, "new"};
+    const struct dirent *entry;
+    DIR *given_up = opendir(path);
+    DIR *dir = NULL;
+    char name[64];
+    int r = given_up && readdir(given_up) ? 0 : -errno;
+
+    for (guint i = 0; i < CHANGES && r == 0; i++) {
+        name_of(name, "new", i);
+        r = mknodat(dirfd(given_up), name, S_IFREG | 0644, 0) == 0 ? 0 : -errno;
+    }
+    if (r != 0 || closedir(given_up) != 0 || !(dir = opendir(path)))
+        return r != 0 ? r : -errno;
+    while ((entry = readdir(dir)))
+        seen_add(&seen, entry->d_name);
+    return closedir(dir) == 0 && seen_wrong(&seen, 1) == 0 ? 0 : -EIO;
+}
+
+static void listings_do_not_disturb_each_other(void **state G_GNUC_UNUSED)
+{
+    Scene *scene = scene_new_in_memory();
+    Agent *alice = scene_add_agent(scene);
+
+    for (guint d = 0; d < MANY; d++) {
+        g_autofree char *name = g_strdup_printf("d%u", d);
+        g_autofree char *path = g_build_filename(scene->backing, name, NULL);
+
+        assert_int_equal(g_mkdir(path, 0755), 0);
+        assert_int_equal(fill(path, "one", PART), 0);
+    }
+    assert_true(scene_mount(scene, "ttl=1h"));
+    assert_int_equal(agent_do(alice, task_list_many_at_once, ""), 0);
+    assert_int_equal(agent_do(alice, task_give_up_and_list, "d0"), 0);
+    assert_true(scene_free(scene));
+}
+
+/* --- what else an open directory is good for ---------------------------------------------------
+ */
+
+/* Also while it has no name any more. -errno where it goes wrong. */
+static int task_use_open_directory(void *state G_GNUC_UNUSED, const char *flags_below)
+{
+    int fd = open("d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int wanted = (int)strtol(flags_below, NULL, 10);
+    int flags = -1;
+
+    for (int i = 0; i < 2; i++) {
+        if (fd < 0 || fsync(fd) != 0 || fdatasync(fd) != 0 || fchmod(fd, 0750) != 0)
+            return -errno;
+        if (wanted >= 0 && (ioctl(fd, FS_IOC_GETFLAGS, &flags) != 0 || flags != wanted))
+            return -EBADF;
+        if (wanted < 0 && ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0)
+            return -EBADF;
+        if (i == 0 && rmdir("d") != 0)
+            return -errno;
+    }
+    return close(fd);
+}
+
+static void open_directory_is_synced_and_asked_for_flags(void **state G_GNUC_UNUSED)
+{
+    Scene *scene = scene_new(TRUE);
+    Agent *alice = scene_add_agent(scene);
+    g_autofree char *below = g_build_filename(scene->backing, "d", NULL);
+    g_autofree char *wanted = NULL;
+    int fd, flags = -1;
+
+    assert_int_equal(g_mkdir(below, 0755), 0);
+    fd = open(below, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    if (ioctl(fd, FS_IOC_GETFLAGS, &flags) != 0)
+        flags = -1; /* a filesystem without */
+    close(fd);
+    wanted = g_strdup_printf("%d", flags);
+    assert_true(scene_mount(scene, "ttl=1h"));
+    assert_int_equal(agent_do(alice, task_use_open_directory, wanted), 0);
+    assert_true(scene_free(scene));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -283,6 +392,8 @@ int main(void)
         cmocka_unit_test(it_is_so_in_place),
         cmocka_unit_test(it_is_so_with_a_hundred_thousand_entries),
         cmocka_unit_test(places_in_a_listing_can_be_gone_back_to),
+        cmocka_unit_test(listings_do_not_disturb_each_other),
+        cmocka_unit_test(open_directory_is_synced_and_asked_for_flags),
     };
 
     return cmocka_run_group_tests_name("listing", tests, NULL, NULL);

@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <json-glib/json-glib.h>
+#include <linux/magic.h>
+#include <signal.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,6 +20,7 @@
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -48,17 +51,40 @@ static void mount_again(Stage *stage)
     assert_true(scene_mount(stage->scene, "ttl=1h,cache=always"));
 }
 
-static gint64 count(Stage *stage)
+/* To be freed with json_node_unref. */
+static JsonNode *read_status(Stage *stage)
 {
     g_autofree char *status = scene_attribute(stage->scene, "status");
-    g_autoptr(JsonParser) parser = json_parser_new();
-    JsonObject *counters;
+    JsonNode *root;
 
     assert_non_null(status);
-    assert_true(json_parser_load_from_data(parser, status, -1, NULL));
-    counters = json_object_get_object_member(json_node_get_object(json_parser_get_root(parser)),
-                                             "counters");
+    root = json_from_string(status, NULL);
+    assert_non_null(root);
+    return root;
+}
+
+static gint64 count(Stage *stage)
+{
+    g_autoptr(JsonNode) root = read_status(stage);
+    JsonObject *counters = json_object_get_object_member(json_node_get_object(root), "counters");
+
     return json_object_get_int_member(counters, "requests");
+}
+
+/* FALSE after ten seconds. */
+static gboolean wait_for_cache(Stage *stage, const char *name)
+{
+    gint64 limit_us = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;
+    gboolean is_so;
+
+    do {
+        g_autoptr(JsonNode) root = read_status(stage);
+
+        is_so =
+            strcmp(json_object_get_string_member(json_node_get_object(root), "cache"), name) == 0;
+        g_usleep(is_so ? 0 : 10000);
+    } while (!is_so && g_get_monotonic_time() < limit_us);
+    return is_so;
 }
 
 static int task_nothing(void *state G_GNUC_UNUSED, const char *argument G_GNUC_UNUSED)
@@ -231,6 +257,59 @@ static void what_was_seen_costs_nothing_to_see_again(void **state)
     assert_in_range(requests_of(stage, task_walk), 0, DIRS * FILES / 25);
 }
 
+/* Whether the kernel needs no handle of a directory: root's daemon, over a disk of its own. */
+static gboolean spares_handles(const Stage *stage)
+{
+    static const long local[] = {EXT4_SUPER_MAGIC, TMPFS_MAGIC, OVERLAYFS_SUPER_MAGIC};
+    const char *without = g_getenv("LEASEFS_WITHOUT");
+
+    if (geteuid() != 0 || (without && strcmp(without, "no_opendir_support") == 0))
+        return FALSE;
+    for (guint i = 0; i < G_N_ELEMENTS(local); i++)
+        if (scene_is_on(stage->scene, local[i]))
+            return TRUE;
+    return FALSE;
+}
+
+static int list(const char *directory)
+{
+    g_autoptr(GDir) dir = g_dir_open(directory, 0, NULL);
+    int seen = 0;
+
+    while (dir && g_dir_read_name(dir))
+        seen++;
+    return seen;
+}
+
+static int task_list_tree(void *state G_GNUC_UNUSED, const char *argument G_GNUC_UNUSED)
+{
+    int seen = 0;
+
+    for (int d = 0; d < DIRS; d++) {
+        g_autofree char *dir = g_strdup_printf("tree%d", d);
+
+        seen += list(dir);
+    }
+    return seen == DIRS * FILES ? 0 : -EIO;
+}
+
+/* LOOKUP, READDIRPLUS and READDIR; OPENDIR before each, or once for all. */
+static void small_directory_is_listed_with_as_few_as_can_be(void **state)
+{
+    Stage *stage = *state;
+    gboolean spares = spares_handles(stage);
+
+    if (!spares)
+        print_message("# not root, or another disk: the kernel has handles of directories\n");
+    assert_int_equal(agent_do(stage->agent, task_make_tree, ""), 0);
+    unmount(stage);
+    mount_again(stage);
+    assert_in_range(requests_of(stage, task_list_tree), DIRS * 3, spares ? DIRS * 3 + 2 : DIRS * 4);
+    /* the access time, once after it was read */
+    assert_in_range(requests_of(stage, task_list_tree), 0, spares ? DIRS : DIRS * 2);
+    assert_int_equal(requests_of(stage, task_list_tree), spares ? 0 : DIRS);
+}
+
 /* Entries of a new mount: attributes come with the listing where they are looked at, a request for
  * a file where they are not asked for would be ten times as many. */
 static void cold_walk_costs_less_than_a_request_a_file(void **state)
@@ -293,12 +372,7 @@ static int task_count_old(void *state G_GNUC_UNUSED, const char *argument G_GNUC
 
 static int task_list(void *state G_GNUC_UNUSED, const char *argument G_GNUC_UNUSED)
 {
-    g_autoptr(GDir) dir = g_dir_open(".", 0, NULL);
-    int seen = 0;
-
-    while (dir && g_dir_read_name(dir))
-        seen++;
-    return seen;
+    return list(".");
 }
 
 /* As git does: it looks up all files, then it lists. That no file is looked at once more is seen by
@@ -433,6 +507,112 @@ static void large_file_is_read_in_large_parts(void **state)
     assert_in_range(requests_of(stage, task_read_large), 1, LARGE_BYTES / 1024 / part_kib + 8);
 }
 
+/* --- handles of directories, while somebody reaches past the mount -----------------------------
+ */
+
+/* Stands in a directory until it is killed, and has told so. */
+static pid_t stand_in(const char *directory)
+{
+    int told[2];
+    char byte;
+    pid_t pid;
+
+    assert_int_equal(pipe(told), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        byte = chdir(directory) == 0;
+        (void)!write(told[1], &byte, 1);
+        for (;;)
+            pause();
+    }
+    close(told[1]);
+    assert_int_equal(read(told[0], &byte, 1), 1);
+    close(told[0]);
+    assert_true(byte);
+    return pid;
+}
+
+/* How many descriptors the daemon has by which a directory can be read: proc_pid_fdinfo(5). */
+static guint count_open_directories(Scene *scene)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/fdinfo", scene->daemon);
+    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+    const char *name;
+    guint n = 0;
+
+    while (dir && (name = g_dir_read_name(dir))) {
+        g_autofree char *info = g_build_filename(path, name, NULL);
+        g_autofree char *text = NULL;
+        const char *flags = NULL;
+
+        if (g_file_get_contents(info, &text, NULL, NULL))
+            flags = strstr(text, "flags:\t");
+        if (flags)
+            n += (g_ascii_strtoull(flags + strlen("flags:\t"), NULL, 8) & (O_DIRECTORY | O_PATH)) ==
+                 O_DIRECTORY;
+    }
+    return n;
+}
+
+typedef struct Holding {
+    DIR *dir;
+} Holding;
+
+static int task_hold(void *state, const char *directory)
+{
+    Holding *holding = state;
+
+    holding->dir = opendir(directory);
+    return holding->dir && readdir(holding->dir) ? 0 : -errno;
+}
+
+static int task_let_go(void *state, const char *argument G_GNUC_UNUSED)
+{
+    Holding *holding = state;
+    int seen = 1;
+
+    while (readdir(holding->dir))
+        seen++;
+    if (closedir(holding->dir) != 0)
+        return -errno;
+    return seen == FILES + 2 ? 0 : -EIO;
+}
+
+/* The first one puts it into the kernel's memory, the second asks for the access time. */
+static gint64 requests_of_third_listing(Stage *stage)
+{
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(agent_do(stage->agent, task_list_tree, ""), 0);
+    return requests_of(stage, task_list_tree);
+}
+
+/* As long as the kernel may not keep listings it has handles, and when it need not have any more it
+ * does not forget to give back the last one. */
+static void handles_go_with_the_last_who_reaches_past(void **state)
+{
+    Stage *stage = *state;
+    pid_t insider;
+    guint before;
+
+    assert_int_equal(agent_do(stage->agent, task_make_tree, ""), 0);
+    unmount(stage);
+    insider = stand_in(stage->scene->mountpoint);
+    stage->agent = scene_add_agent(stage->scene);
+    assert_true(scene_mount(stage->scene, "ttl=1h"));
+    assert_true(wait_for_cache(stage, "short"));
+    before = count_open_directories(stage->scene);
+    assert_int_equal(agent_do(stage->agent, task_hold, "tree0"), 0);
+    assert_in_range(requests_of_third_listing(stage), DIRS * 2, DIRS * 5);
+    kill(insider, SIGKILL);
+    assert_int_equal(waitpid(insider, NULL, 0), insider);
+    assert_true(wait_for_cache(stage, "long"));
+    assert_int_equal(requests_of_third_listing(stage), DIRS);
+    assert_int_equal(agent_do(stage->agent, task_let_go, ""), 0);
+    assert_int_equal(requests_of_third_listing(stage), spares_handles(stage) ? 0 : DIRS);
+    assert_int_equal(count_open_directories(stage->scene), before);
+}
+
 static int set_up_at(void **state, gboolean in_place)
 {
     Stage *stage = g_new0(Stage, 1);
@@ -470,12 +650,16 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(cold_walk_costs_less_than_a_request_a_file, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(small_directory_is_listed_with_as_few_as_can_be, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(files_that_were_read_are_listed_with_attributes, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(what_was_looked_up_is_listed_without_another_look,
                                         set_up_elsewhere, tear_down),
         cmocka_unit_test_setup_teardown(small_file_comes_with_its_open, set_up, tear_down),
         cmocka_unit_test_setup_teardown(large_file_is_read_in_large_parts, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(handles_go_with_the_last_who_reaches_past, set_up,
+                                        tear_down),
     };
 
     return cmocka_run_group_tests_name("requests", tests, NULL, NULL);

@@ -24,22 +24,6 @@
 #define DIRS        20u
 #define FILES_EACH  150u
 
-/* In memory where that can be had: a disk takes long to make that many files. */
-static Scene *scene_in_memory(void)
-{
-    g_autofree char *usual = g_strdup(g_getenv("TMPDIR"));
-    Scene *scene;
-
-    if (access("/dev/shm", W_OK) == 0)
-        g_setenv("TMPDIR", "/dev/shm", TRUE);
-    scene = scene_new(TRUE);
-    if (usual)
-        g_setenv("TMPDIR", usual, TRUE);
-    else
-        g_unsetenv("TMPDIR");
-    return scene;
-}
-
 static void limit_descriptors(rlim_t most)
 {
     struct rlimit limit = {.rlim_cur = most, .rlim_max = most};
@@ -119,7 +103,7 @@ static int task_open_all(void *state G_GNUC_UNUSED, const char *argument G_GNUC_
 
 static void many_files_are_open_at_once(void **state G_GNUC_UNUSED)
 {
-    Scene *scene = scene_in_memory();
+    Scene *scene = scene_new_in_memory();
     Agent *alice;
 
     limit_descriptors(USUAL_LIMIT);
@@ -176,7 +160,7 @@ static guint count_descriptors(Scene *scene)
 /* While it grows, in a process with threads, a request waits for ten milliseconds and more. */
 static void the_table_of_descriptors_need_not_grow(void **state G_GNUC_UNUSED)
 {
-    Scene *scene = scene_in_memory();
+    Scene *scene = scene_new_in_memory();
     Agent *alice = scene_add_agent(scene);
     guint64 before;
 
@@ -227,7 +211,7 @@ static int task_walk(void *state G_GNUC_UNUSED, const char *argument G_GNUC_UNUS
 
 static void a_large_tree_is_walked_with_few_descriptors(void **state G_GNUC_UNUSED)
 {
-    Scene *scene = scene_in_memory();
+    Scene *scene = scene_new_in_memory();
     Agent *alice;
 
     limit_descriptors(SMALL_LIMIT);

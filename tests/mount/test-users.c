@@ -32,16 +32,26 @@ typedef struct Stage {
     Agent *alice;
 } Stage;
 
-static int set_up(void **state)
+static int set_up_at(void **state, gboolean in_place)
 {
     Stage *stage = g_new0(Stage, 1);
 
-    stage->scene = scene_new(FALSE);
+    stage->scene = scene_new(in_place);
     stage->alice = scene_add_agent(stage->scene);
     *state = stage;
     if (chmod(stage->scene->dir, 0755) != 0 || chmod(stage->scene->backing, 0777) != 0)
         return -1;
     return scene_mount(stage->scene, "allow_other,suid,dev,ttl=1h,cache=always") ? 0 : -1;
+}
+
+static int set_up(void **state)
+{
+    return set_up_at(state, FALSE);
+}
+
+static int set_up_in_place(void **state)
+{
+    return set_up_at(state, TRUE);
 }
 
 static int tear_down(void **state)
@@ -384,16 +394,27 @@ static void users_meet_the_rules_of_the_disk(void **state)
     assert_int_equal(different, 0);
 }
 
-static int task_write_as_user(void *state G_GNUC_UNUSED, const char *name)
+/* 0 or -errno. */
+static int as_user(int (*deed)(const char *name), const char *name)
 {
     int status;
     pid_t pid = fork();
 
     if (pid == 0)
-        _exit(become_user() == 0 ? -write_to(name, 0) : 200);
+        _exit(become_user() == 0 ? -deed(name) : 200);
     if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
         return -ECHILD;
     return -WEXITSTATUS(status);
+}
+
+static int write_in_place(const char *name)
+{
+    return write_to(name, 0);
+}
+
+static int task_write_as_user(void *state G_GNUC_UNUSED, const char *name)
+{
+    return as_user(write_in_place, name);
 }
 
 /* What the kernel remembers of a mode has to go, too: a reply to a write tells of none, and a mode
@@ -416,6 +437,39 @@ static void cleared_suid_is_seen_at_once(void **state)
     assert_false(stx.stx_mode & S_ISUID);
 }
 
+static int open_directory(const char *name)
+{
+    int fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    return fd >= 0 ? done(close(fd)) : -errno;
+}
+
+static int task_open_as_user(void *state G_GNUC_UNUSED, const char *name)
+{
+    return as_user(open_directory, name);
+}
+
+static int task_make_directories(void *state G_GNUC_UNUSED, const char *argument G_GNUC_UNUSED)
+{
+    umask(0);
+    if (mkdir("for-all", 0755) != 0 || mkdir("for-root", 0700) != 0 || mkdir("blind", 0711) != 0)
+        return -errno;
+    return 0;
+}
+
+/* Also where the kernel opens directories without asking the daemon. */
+static void directory_that_may_not_be_read_is_not_opened(void **state)
+{
+    Stage *stage = *state;
+
+    assert_int_equal(agent_do(stage->alice, task_make_directories, ""), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(agent_do(stage->alice, task_open_as_user, "for-all"), 0);
+        assert_int_equal(agent_do(stage->alice, task_open_as_user, "for-root"), -EACCES);
+        assert_int_equal(agent_do(stage->alice, task_open_as_user, "blind"), -EACCES);
+    }
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -423,6 +477,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(users_meet_the_rules_of_the_disk),
         CASE(cleared_suid_is_seen_at_once),
+        cmocka_unit_test_setup_teardown(directory_that_may_not_be_read_is_not_opened,
+                                        set_up_in_place, tear_down),
     };
 
     return cmocka_run_group_tests_name("users", tests, NULL, NULL);

@@ -74,6 +74,21 @@ Scene *scene_new(gboolean in_place)
     return scene;
 }
 
+Scene *scene_new_in_memory(void)
+{
+    g_autofree char *usual = g_strdup(g_getenv("TMPDIR"));
+    Scene *scene;
+
+    if (access("/dev/shm", W_OK) == 0)
+        g_setenv("TMPDIR", "/dev/shm", TRUE);
+    scene = scene_new(TRUE);
+    if (usual)
+        g_setenv("TMPDIR", usual, TRUE);
+    else
+        g_unsetenv("TMPDIR");
+    return scene;
+}
+
 static int remove_one(const char *path, const struct stat *st G_GNUC_UNUSED, int type G_GNUC_UNUSED,
                       struct FTW *ftw G_GNUC_UNUSED)
 {

@@ -23,6 +23,8 @@ typedef struct Scene {
 
 /* $LEASEFS names the command. In place: mountpoint is the workspace. */
 Scene *scene_new(gboolean in_place);
+/* In place, and in memory where that can be had: a disk takes long to make very many files. */
+Scene *scene_new_in_memory(void);
 /* Ends the agents, unmounts, waits for the daemon and removes the directory. FALSE where the daemon
  * did not end well, or a sanitizer complained; its output is on standard error then. */
 gboolean scene_free(Scene *scene);

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * By which descriptor a directory is read, and when the kernel does without handles.
+ */
+#include "dir-handle.h"
+#include "node-tree.h"
+
+#define ALICE 100
+#define BOB   101
+#define MANY  200
+
+static Node *make_dir(const Tree *tree, const char *name)
+{
+    tree_make_dir(tree, name);
+    return tree_lookup(tree, tree->root, name);
+}
+
+static DirHandle *take(DirHandles *handles, Node *node, off_t off, pid_t reader)
+{
+    DirHandle *dir = NULL;
+
+    assert_int_equal(dir_handles_take(handles, node, off, reader, &dir), 0);
+    assert_ptr_equal(dir->node, node);
+    return dir;
+}
+
+/* As after a part of a listing that ends at `off`. */
+static void keep_at(DirHandles *handles, DirHandle *dir, off_t off, pid_t reader)
+{
+    dir->next = off;
+    dir_handles_keep(handles, dir, reader);
+}
+
+static guint count_descriptors(void)
+{
+    g_autoptr(GDir) dir = g_dir_open("/proc/self/fd", 0, NULL);
+    guint n = 0;
+
+    while (dir && g_dir_read_name(dir))
+        n++;
+    return n;
+}
+
+/* --- whether the kernel has handles ----------------------------------------------------------- */
+
+static void kernel_has_handles_unless_they_can_be_spared(void **state)
+{
+    g_autoptr(DirHandles) handles = dir_handles_new(NULL, 0);
+
+    (void)state;
+    assert_false(dir_handles_refuse(handles, FALSE));
+    dir_handles_returned(handles);
+    assert_true(dir_handles_refuse(handles, TRUE));
+}
+
+/* It would not say that it has closed them. */
+static void none_is_refused_while_the_kernel_has_one(void **state)
+{
+    g_autoptr(DirHandles) handles = dir_handles_new(NULL, 0);
+
+    (void)state;
+    assert_false(dir_handles_refuse(handles, FALSE));
+    assert_false(dir_handles_refuse(handles, TRUE));
+    dir_handles_returned(handles);
+    assert_false(dir_handles_refuse(handles, TRUE));
+    dir_handles_returned(handles);
+    dir_handles_returned(handles);
+    assert_true(dir_handles_refuse(handles, TRUE));
+}
+
+/* Requests that were sent before it knew. */
+static void all_are_refused_after_the_first(void **state)
+{
+    g_autoptr(DirHandles) handles = dir_handles_new(NULL, 0);
+
+    (void)state;
+    assert_true(dir_handles_refuse(handles, TRUE));
+    assert_true(dir_handles_refuse(handles, FALSE));
+    assert_true(dir_handles_refuse(handles, TRUE));
+}
+
+/* --- those that are kept ---------------------------------------------------------------------- */
+
+static void the_thread_that_reads_on_has_the_same_descriptor(void **state)
+{
+    g_auto(Tree) tree = {0};
+    g_autoptr(DirHandles) handles = NULL;
+    DirHandle *dir, *same;
+    Node *d;
+
+    (void)state;
+    tree_init(&tree, 4);
+    handles = dir_handles_new(tree.table, 0);
+    d = make_dir(&tree, "d");
+    dir = take(handles, d, 0, ALICE);
+    keep_at(handles, dir, 7, ALICE);
+    same = take(handles, d, 7, ALICE);
+    assert_ptr_equal(same, dir);
+    assert_int_equal(same->next, 7);
+    dir_handles_close(handles, same);
+}
+
+static void anything_else_has_one_of_its_own(void **state)
+{
+    g_auto(Tree) tree = {0};
+    g_autoptr(DirHandles) handles = NULL;
+    DirHandle *kept, *others[4];
+    Node *d, *e;
+
+    (void)state;
+    tree_init(&tree, 4);
+    handles = dir_handles_new(tree.table, 0);
+    d = make_dir(&tree, "d");
+    e = make_dir(&tree, "e");
+    kept = take(handles, d, 0, ALICE);
+    keep_at(handles, kept, 7, ALICE);
+    others[0] = take(handles, d, 7, BOB);
+    others[1] = take(handles, d, 8, ALICE);
+    others[2] = take(handles, e, 7, ALICE);
+    others[3] = take(handles, d, 0, ALICE);
+    for (guint i = 0; i < G_N_ELEMENTS(others); i++) {
+        assert_ptr_not_equal(others[i], kept);
+        assert_int_equal(others[i]->next, 0);
+        dir_handles_close(handles, others[i]);
+    }
+    assert_ptr_equal(take(handles, d, 7, ALICE), kept);
+    dir_handles_close(handles, kept);
+}
+
+/* The one before belongs to a listing that was given up, and may know the directory as it was. */
+static void of_two_at_one_place_the_later_is_read_on(void **state)
+{
+    g_auto(Tree) tree = {0};
+    g_autoptr(DirHandles) handles = NULL;
+    DirHandle *given_up, *later;
+    Node *d;
+
+    (void)state;
+    tree_init(&tree, 4);
+    handles = dir_handles_new(tree.table, 0);
+    d = make_dir(&tree, "d");
+    given_up = take(handles, d, 0, ALICE);
+    keep_at(handles, given_up, 7, ALICE);
+    later = take(handles, d, 0, ALICE);
+    keep_at(handles, later, 7, ALICE);
+    assert_ptr_equal(take(handles, d, 7, ALICE), later);
+    dir_handles_close(handles, later);
+}
+
+static void listings_that_are_given_up_take_a_bounded_number(void **state)
+{
+    g_auto(Tree) tree = {0};
+    g_autoptr(DirHandles) handles = NULL;
+    guint before = count_descriptors();
+    DirHandle *last = NULL;
+    Node *d;
+
+    (void)state;
+    tree_init(&tree, 4);
+    handles = dir_handles_new(tree.table, 0);
+    d = make_dir(&tree, "d");
+    for (guint i = 1; i <= MANY; i++) {
+        last = take(handles, d, 0, ALICE);
+        keep_at(handles, last, i, ALICE);
+    }
+    assert_in_range(count_descriptors(), before + 2, before + MANY / 2);
+    assert_ptr_equal(take(handles, d, MANY, ALICE), last);
+    dir_handles_close(handles, last);
+}
+
+static void none_is_left_at_the_end(void **state)
+{
+    g_auto(Tree) tree = {0};
+    g_autoptr(DirHandles) handles = NULL;
+    guint before;
+    Node *d;
+
+    (void)state;
+    tree_init(&tree, 0);
+    handles = dir_handles_new(tree.table, 0);
+    d = make_dir(&tree, "d");
+    before = count_descriptors();
+    for (guint i = 1; i <= 3; i++)
+        keep_at(handles, take(handles, d, 0, ALICE), i, ALICE);
+    assert_int_not_equal(count_descriptors(), before);
+    dir_handles_close_kept(handles);
+    assert_int_equal(count_descriptors(), before);
+}
+
+/* --- opening ---------------------------------------------------------------------------------- */
+
+static void a_directory_that_has_gone_is_stale(void **state)
+{
+    g_auto(Tree) tree = {0};
+    g_autoptr(DirHandles) handles = NULL;
+    DirHandle *dir = NULL;
+    Node *d;
+
+    (void)state;
+    tree_init(&tree, 0);
+    handles = dir_handles_new(tree.table, 0);
+    d = make_dir(&tree, "d");
+    assert_int_equal(unlinkat(tree.fd, "d", AT_REMOVEDIR), 0);
+    assert_int_equal(dir_handles_take(handles, d, 0, ALICE, &dir), -ESTALE);
+    assert_null(dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(kernel_has_handles_unless_they_can_be_spared),
+        cmocka_unit_test(none_is_refused_while_the_kernel_has_one),
+        cmocka_unit_test(all_are_refused_after_the_first),
+        cmocka_unit_test(the_thread_that_reads_on_has_the_same_descriptor),
+        cmocka_unit_test(anything_else_has_one_of_its_own),
+        cmocka_unit_test(of_two_at_one_place_the_later_is_read_on),
+        cmocka_unit_test(listings_that_are_given_up_take_a_bounded_number),
+        cmocka_unit_test(none_is_left_at_the_end),
+        cmocka_unit_test(a_directory_that_has_gone_is_stale),
+    };
+
+    return cmocka_run_group_tests_name("dir-handle", tests, NULL, NULL);
+}
