@@ -164,7 +164,7 @@ static Agent *begin_with(Scene *scene, guint staying)
     assert_int_equal(g_mkdir(below, 0755), 0);
     assert_int_equal(fill(below, "staying", staying), 0);
     assert_int_equal(fill(below, "going", CHANGES), 0);
-    assert_true(scene_mount(scene, "ttl=1h"));
+    assert_true(scene_mount(scene, scene->in_place ? SCENE_ALONE : "ttl=1h"));
     return alice;
 }
 
@@ -264,7 +264,7 @@ static void places_in_a_listing_can_be_gone_back_to(void **state G_GNUC_UNUSED)
 
         assert_int_equal(g_mkdir(below, 0755), 0);
         assert_int_equal(fill(below, "one", 1009 + 1), 0);
-        assert_true(scene_mount(scene, "ttl=1h"));
+        assert_true(scene_mount(scene, in_place ? SCENE_ALONE : "ttl=1h"));
         assert_int_equal(agent_do(alice, task_seek, "d"), 0);
         assert_true(scene_free(scene));
     }
@@ -336,7 +336,7 @@ static void listings_do_not_disturb_each_other(void **state G_GNUC_UNUSED)
         assert_int_equal(g_mkdir(path, 0755), 0);
         assert_int_equal(fill(path, "one", PART), 0);
     }
-    assert_true(scene_mount(scene, "ttl=1h"));
+    assert_true(scene_mount(scene, SCENE_ALONE));
     assert_int_equal(agent_do(alice, task_list_many_at_once, ""), 0);
     assert_int_equal(agent_do(alice, task_give_up_and_list, "d0"), 0);
     assert_true(scene_free(scene));
@@ -380,7 +380,7 @@ static void open_directory_is_synced_and_asked_for_flags(void **state G_GNUC_UNU
         flags = -1; /* a filesystem without */
     close(fd);
     wanted = g_strdup_printf("%d", flags);
-    assert_true(scene_mount(scene, "ttl=1h"));
+    assert_true(scene_mount(scene, SCENE_ALONE));
     assert_int_equal(agent_do(alice, task_use_open_directory, wanted), 0);
     assert_true(scene_free(scene));
 }

@@ -524,7 +524,7 @@ static void names_do_what_they_do_on_the_disk(void **state G_GNUC_UNUSED)
 
 static void names_do_so_in_place(void **state G_GNUC_UNUSED)
 {
-    compare_all(TRUE, "ttl=1h");
+    compare_all(TRUE, SCENE_ALONE);
 }
 
 int main(void)

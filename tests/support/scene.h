@@ -38,6 +38,9 @@ gboolean scene_is_one_line(const char *output, const char *part);
 /* `options` as after -o. FALSE where the mount does not answer within ten seconds: the daemon's
  * output is on standard error then. */
 gboolean scene_mount(Scene *scene, const char *options);
+/* For a mount in place: as by default, whoever has a mount namespace of their own elsewhere on the
+ * machine. */
+#define SCENE_ALONE "ttl=1h,cache=always"
 /* SIGKILL: leaves a dead mount. */
 void scene_kill_daemon(Scene *scene);
 /* `leasefs umount`: its exit status. Waits for the daemon. */
