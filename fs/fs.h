@@ -12,6 +12,7 @@
 #include "guard.h"
 #include "node.h"
 #include "options.h"
+#include "xattr-memory.h"
 
 #define CACHE_LONG_S  86400.0
 #define CACHE_SHORT_S 1.0
@@ -24,6 +25,7 @@ typedef struct Fs {
     NodeTable *nodes;
     DirAdvice *dir_advice;
     DirHandles *dir_handles;
+    XattrMemory *xattr_memory;
     OpenFiles *open_files;
     Guard *guard;
     Keeper *keeper;

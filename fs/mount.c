@@ -306,6 +306,7 @@ static gboolean set_up_tree(Mounting *mounting, const MountOptions *options, GEr
     if (!fs->in_place)
         node_table_let_nested_go(fs->nodes);
     fs->dir_advice = dir_advice_new();
+    fs->xattr_memory = xattr_memory_new();
     fs->dir_handles =
         dir_handles_new(fs->nodes, options->no_atime || options->no_diratime ? O_NOATIME : 0);
     mounting->policy =
@@ -475,6 +476,7 @@ static void mounting_clear(Mounting *mounting)
     guard_free(fs->guard);
     node_table_free(fs->nodes);
     dir_advice_free(fs->dir_advice);
+    xattr_memory_free(fs->xattr_memory);
     keeper_free(mounting->keeper);
     open_files_free(fs->open_files);
     policy_free(mounting->policy);

@@ -102,7 +102,7 @@ void node_set_name_locked(Node *node, Node *parent, const char *name, NodeTrash 
         return;
     /* Directories that changed places past the mount, or a bind mount below itself. The name it
      * has is kept until a lookup from further up has put the others right. */
-    if (S_ISDIR(node->type) && node->parent != parent && is_below_locked(parent, node))
+    if (S_ISDIR(node_type(node)) && node->parent != parent && is_below_locked(parent, node))
         return;
 
     parent->refs++; /* before the old one goes, which may hold the last reference to it */
@@ -177,7 +177,7 @@ static Node *find_going(NodeTable *table, Node *parent, int parent_fd, const cha
 
     node_table_lock(table);
     node = find_named_locked(table, parent, name);
-    if (node != NULL && node->fd != NULL && !S_ISDIR(node->type)) {
+    if (node != NULL && node->fd != NULL && !S_ISDIR(node_type(node))) {
         node_fd_use_locked(node->fd, fd_out);
         node->refs++;
     } else {
@@ -241,7 +241,7 @@ static guint32 count_links(NodeTable *table, const NodeGone *gone)
 {
     struct statx stx;
 
-    if (S_ISDIR(gone->node->type))
+    if (S_ISDIR(node_type(gone->node)))
         return 0;
     if (gone->n_links == 1 && none_begun_since(table, gone->links_made))
         return 0;

@@ -31,10 +31,11 @@ struct Node {
     guint64 number;  /* what the kernel calls it */
     guint64 lookups;
     guint32 refs; /* of node_ref and of children; freed when this and lookups are 0 */
-    guint16 type; /* S_IFMT bits */
+    guint8 type;  /* S_IFMT bits, in 4: node_type */
     guint8 hashed : 1;
     guint8 by_number : 1; /* nameless, but not unlinked: opened by its number when it has to be */
     _Atomic guint8 told;
+    _Atomic guint8 lacks;
 };
 
 struct NodeTable {

@@ -18,6 +18,8 @@
 #include <sys/sysmacros.h>
 #include <gio/gio.h>
 
+#define TYPE_SHIFT 12
+
 /* Some megabytes. */
 #define WORTH_TRIMMING 16384u
 
@@ -36,7 +38,7 @@ gboolean node_is_file(const Node *node, const struct statx *stx)
 {
     return node->ino == stx->stx_ino &&
            node->dev == node_dev_of(stx->stx_dev_major, stx->stx_dev_minor) &&
-           node->mount == node_mount_of(stx) && node->type == (stx->stx_mode & S_IFMT) &&
+           node->mount == node_mount_of(stx) && node_type(node) == (stx->stx_mode & S_IFMT) &&
            node->btime_ns == btime_of(node->table, stx);
 }
 
@@ -89,7 +91,7 @@ static Node *add_locked(NodeTable *table, const struct statx *stx)
     node->dev = node_dev_of(stx->stx_dev_major, stx->stx_dev_minor);
     node->mount = node_mount_of(stx);
     node->ino = stx->stx_ino;
-    node->type = stx->stx_mode & S_IFMT;
+    node->type = (stx->stx_mode & S_IFMT) >> TYPE_SHIFT;
     node->btime_ns = btime_of(table, stx);
     node->hashed = TRUE;
     node_give_number_locked(table, node);
@@ -349,7 +351,7 @@ Node *node_find_or_add_nameless(NodeTable *table, const struct statx *stx)
 
     node_table_lock(table);
     node = count_lookup_locked(table, stx, &trash);
-    if (node->parent == NULL && !S_ISDIR(node->type) && stx->stx_nlink > 0)
+    if (node->parent == NULL && !S_ISDIR(node_type(node)) && stx->stx_nlink > 0)
         node->by_number = table->handle_fd >= 0;
     node_table_unlock(table, &trash);
     return node;
@@ -439,12 +441,17 @@ ino_t node_ino(const Node *node)
 
 mode_t node_type(const Node *node)
 {
-    return node->type;
+    return (mode_t)node->type << TYPE_SHIFT;
 }
 
 _Atomic guint8 *node_told(Node *node)
 {
     return &node->told;
+}
+
+_Atomic guint8 *node_lacks(Node *node)
+{
+    return &node->lacks;
 }
 
 IoModes *node_io_modes(Node *node)

@@ -176,6 +176,8 @@ static inline void node_untell(Node *node)
 {
     atomic_store_explicit(node_told(node), 0, memory_order_relaxed);
 }
+/* Which extended attributes it is known to lack (xattr-memory.h). Zero at first. */
+_Atomic guint8 *node_lacks(Node *node);
 /* A slot for the layer above (the file's fencing state): set once, freed with the node. */
 gpointer node_data(Node *node);
 /* Sets it if it is still unset; returns the one that stands. Takes `data` when it is set. */

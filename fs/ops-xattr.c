@@ -79,27 +79,48 @@ static void get_own(fuse_req_t req, Fs *fs, Node *node, const char *name, size_t
         reply_value(req, value, strlen(value), size);
 }
 
+/* What is mounted below may be changed from elsewhere. */
+static gboolean remembers_absence(Fs *fs, const Node *node)
+{
+    return fs_cache_seconds(fs) > CACHE_SHORT_S && node_dev(node) == fs->backing_dev;
+}
+
+/* Puts the value into `value`; its length, or -errno. */
+static ssize_t look_for(Fs *fs, Node *node, const char *name, char *value, size_t size)
+{
+    g_auto(NodeFd) fd = NODE_FD_INIT;
+    guint64 begun = xattr_memory_begin(fs->xattr_memory);
+    ssize_t n;
+    int r;
+
+    if (xattr_memory_lacks(node, name))
+        return -ENODATA;
+    r = node_fd_get(fs->nodes, node, &fd);
+    if (r != 0)
+        return r;
+    n = get_value(&fd, name, value, size);
+    if (n >= 0)
+        return n;
+    r = -errno;
+    if (r == -ENODATA && remembers_absence(fs, node))
+        xattr_memory_absent(fs->xattr_memory, node, name, begun);
+    return r;
+}
+
 static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
     Fs *fs = fs_of(req);
-    g_auto(NodeFd) fd = NODE_FD_INIT;
     g_autofree char *value = NULL;
     ssize_t n;
-    int r;
 
     if (own_name(name)) {
         get_own(req, fs, fs_node(fs, ino), own_name(name), size);
         return;
     }
-    r = node_fd_get(fs->nodes, fs_node(fs, ino), &fd);
-    if (r != 0) {
-        fuse_reply_err(req, -r);
-        return;
-    }
     value = size > 0 ? g_malloc(size) : NULL;
-    n = get_value(&fd, name, value, size);
+    n = look_for(fs, fs_node(fs, ino), name, value, size);
     if (n < 0)
-        fuse_reply_err(req, errno);
+        fuse_reply_err(req, (int)-n);
     else if (size == 0)
         fuse_reply_xattr(req, (size_t)n);
     else
@@ -190,7 +211,9 @@ static int change_xattr(fuse_req_t req, Fs *fs, const Change *change, Node *node
     r = value ? set_value(&fd, name, value, size, flags) : remove_value(&fd, name);
     if (r != 0)
         return -errno;
-    if (value && strcmp(name, "system.posix_acl_access") == 0)
+    if (value)
+        xattr_memory_set(fs->xattr_memory, node);
+    if (value && strcmp(name, XATTR_NAME_POSIX_ACL_ACCESS) == 0)
         r = creds_clear_sgid_of_stranger(req, fs, &fd);
     return r;
 }
