@@ -93,14 +93,14 @@ void dir_handles_returned(DirHandles *handles)
     handles->held--;
 }
 
-static DirHandle *take_kept(DirHandles *handles, Node *node, off_t off, pid_t reader)
+static DirHandle *take_kept(DirHandles *handles, Node *node, off_t off)
 {
     MUTEX_GUARD(&handles->lock);
 
     for (GList *link = handles->kept.head; link; link = link->next) {
         DirHandle *dir = link->data;
 
-        if (dir->node == node && dir->next == off && dir->reader == reader) {
+        if (dir->node == node && dir->next == off) {
             g_queue_unlink(&handles->kept, link);
             return dir;
         }
@@ -108,9 +108,9 @@ static DirHandle *take_kept(DirHandles *handles, Node *node, off_t off, pid_t re
     return NULL;
 }
 
-int dir_handles_take(DirHandles *handles, Node *node, off_t off, pid_t reader, DirHandle **dir_out)
+int dir_handles_take(DirHandles *handles, Node *node, off_t off, DirHandle **dir_out)
 {
-    DirHandle *dir = off != 0 ? take_kept(handles, node, off, reader) : NULL;
+    DirHandle *dir = off != 0 ? take_kept(handles, node, off) : NULL;
 
     if (!dir)
         return dir_handles_open(handles, node, dir_out);
@@ -118,11 +118,10 @@ int dir_handles_take(DirHandles *handles, Node *node, off_t off, pid_t reader, D
     return 0;
 }
 
-void dir_handles_keep(DirHandles *handles, DirHandle *dir, pid_t reader)
+void dir_handles_keep(DirHandles *handles, DirHandle *dir)
 {
     DirHandle *oldest = NULL;
 
-    dir->reader = reader;
     mutex_lock(&handles->lock);
     g_queue_push_head_link(&handles->kept, &dir->link);
     if (handles->kept.length > KEPT)
@@ -134,9 +133,10 @@ void dir_handles_keep(DirHandles *handles, DirHandle *dir, pid_t reader)
 
 static DirHandle *take_oldest(DirHandles *handles)
 {
+    const GList *link;
     MUTEX_GUARD(&handles->lock);
-    const GList *link = g_queue_pop_tail_link(&handles->kept);
 
+    link = g_queue_pop_tail_link(&handles->kept);
     return link ? link->data : NULL;
 }
 

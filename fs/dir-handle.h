@@ -10,13 +10,16 @@
  * listing that was read to its end stays in the kernel's memory. So that is answered
  *
  * - only where the daemon may open any directory: that one cannot be read would else be told by
- *   getdents(2), not by open(2). Whether the caller may has been judged before, by the kernel;
+ *   getdents(2), not by open(2). Whether the caller may is judged by the kernel, or nobody else
+ *   than root is let in;
+ * - only where a place means the same to any descriptor. To some filesystems it counts in the
+ *   listing as it was when that one was opened (overlayfs), or that one ends where the directory
+ *   ended then (Btrfs, and tmpfs at times): read with another one, names are lost or have no end;
  * - when the kernel may keep listings, which is so for good when it is so;
  * - when the kernel has no handle: it would not say any more that it has closed one.
  *
- * From then on a directory is opened for the first part of a listing and kept for the next one,
- * which the same thread asks for as a rule. Any descriptor would do, as a place means the same to
- * each; but the filesystem below may hold the listing as it was when one was opened (overlayfs).
+ * From then on a directory is opened for the first part of a listing, and kept for the next one. A
+ * listing that is given up leaves one behind: the latest of them stay, each a descriptor.
  *
  * Thread safety: every function may be called from any thread; a handle is used by one at a time.
  */
@@ -27,8 +30,7 @@ typedef struct DirHandle {
     off_t next; /* its place: a cookie of the backing filesystem, never an index */
     Node *node; /* referenced by open_file */
     NodeOpenFile open_file;
-    pid_t reader; /* while it is kept */
-    GList link;
+    GList link; /* while it is kept */
 } DirHandle;
 
 typedef struct DirHandles DirHandles;
@@ -49,8 +51,8 @@ DirHandle *dir_handle_of_file(NodeOpenFile *file);
 gboolean dir_handles_refuse(DirHandles *handles, gboolean can);
 void dir_handles_returned(DirHandles *handles);
 
-/* One for a thread that has the part of a listing at `off`: to be closed or kept. 0 or -errno. */
-int dir_handles_take(DirHandles *handles, Node *node, off_t off, pid_t reader, DirHandle **dir_out);
-/* Takes it, for what the thread asks for next. */
-void dir_handles_keep(DirHandles *handles, DirHandle *dir, pid_t reader);
+/* One for the part of a listing at `off`: to be closed or kept. 0 or -errno. */
+int dir_handles_take(DirHandles *handles, Node *node, off_t off, DirHandle **dir_out);
+/* Takes it, for the next part. */
+void dir_handles_keep(DirHandles *handles, DirHandle *dir);
 void dir_handles_close_kept(DirHandles *handles);

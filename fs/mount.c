@@ -81,28 +81,6 @@ static void wake(gpointer data)
         warden_wake(mounting->fs.warden);
 }
 
-/* Filesystems that leave it to the kernel who may read a directory. Below a directory of another
- * one, what cannot be opened is told by getdents(2). */
-static gboolean opens_any_directory(int fd)
-{
-    static const guint64 local[] = {EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC,
-                                    TMPFS_MAGIC, OVERLAYFS_SUPER_MAGIC};
-    struct statfs st;
-
-    if (!creds_can_read_all() || fstatfs(fd, &st) != 0)
-        return FALSE;
-    for (guint i = 0; i < G_N_ELEMENTS(local); i++)
-        if ((guint64)st.f_type == local[i])
-            return TRUE;
-    return FALSE;
-}
-
-/* Elsewhere than in place the filesystem below would be kept busy. */
-static gboolean can_spare_dir_handles(const Mounting *mounting)
-{
-    return mounting->fs.in_place && opens_any_directory(mounting->place.root_fd);
-}
-
 static void choose_features(Fs *fs, struct fuse_conn_info *conn)
 {
     static const uint64_t always[] = {
@@ -145,8 +123,8 @@ static void choose_features(Fs *fs, struct fuse_conn_info *conn)
         fuse_set_feature_flag(conn, FUSE_CAP_POSIX_ACL);
     if (node_table_opens_by_number(fs->nodes))
         fuse_set_feature_flag(conn, FUSE_CAP_EXPORT_SUPPORT);
-    fs->spares_dir_handles = can_spare_dir_handles((Mounting *)fs) &&
-                             fuse_set_feature_flag(conn, FUSE_CAP_NO_OPENDIR_SUPPORT);
+    fs->spares_dir_handles =
+        fs->spares_dir_handles && fuse_set_feature_flag(conn, FUSE_CAP_NO_OPENDIR_SUPPORT);
     fs->masks = creds_can_mask() && fuse_set_feature_flag(conn, FUSE_CAP_DONT_MASK);
     conn->no_interrupt = 1;
     conn->max_write = MIN(conn->max_write, WORKERS_MAX_WRITE);
@@ -497,6 +475,19 @@ static gboolean copies_pages(int fd)
     return fstatfs(fd, &st) == 0 && (st.f_type == EXT4_SUPER_MAGIC || st.f_type == TMPFS_MAGIC);
 }
 
+/* As dir-handle.h has it. What is mounted in the workspace may be another filesystem; in place
+ * nothing comes to it later. */
+static gboolean can_spare_dir_handles(const Mounting *mounting)
+{
+    struct statfs st;
+
+    if (!mounting->place.in_place || !creds_can_read_all() ||
+        fstatfs(mounting->place.root_fd, &st) != 0)
+        return FALSE;
+    return (st.f_type == EXT4_SUPER_MAGIC || st.f_type == XFS_SUPER_MAGIC) &&
+           !leasefs_mounts_read_inside(mounting->place.workspace);
+}
+
 static gboolean prepare(Mounting *mounting, const MountRequest *request, GError **error)
 {
     Fs *fs = &mounting->fs;
@@ -511,6 +502,7 @@ static gboolean prepare(Mounting *mounting, const MountRequest *request, GError 
     fs->backing_dev = mounting->place.dev;
     fs->backing_ino = mounting->place.ino;
     fs->copies_pages = copies_pages(mounting->place.root_fd);
+    fs->spares_dir_handles = can_spare_dir_handles(mounting);
     fs->uid = geteuid();
     fs->gid = getegid();
     fs->as_root = fs->uid == 0;

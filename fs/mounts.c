@@ -289,6 +289,28 @@ char *leasefs_mounts_read_other(const char *resolved_directory)
     return leasefs_mounts_find_other(text, resolved_directory);
 }
 
+gboolean leasefs_mounts_find_inside(const char *mountinfo, const char *resolved_directory)
+{
+    g_autoptr(GPtrArray) lines = parse_lines(mountinfo);
+
+    for (guint i = 0; i < lines->len; i++) {
+        const MountLine *line = lines->pdata[i];
+
+        if (leasefs_path_is_within(line->mountpoint, resolved_directory) &&
+            strcmp(line->mountpoint, resolved_directory) != 0)
+            return TRUE;
+    }
+    return FALSE;
+}
+
+gboolean leasefs_mounts_read_inside(const char *resolved_directory)
+{
+    g_autofree char *text = NULL;
+
+    return !g_file_get_contents(MOUNTINFO_PATH, &text, NULL, NULL) ||
+           leasefs_mounts_find_inside(text, resolved_directory);
+}
+
 static gboolean mount_contains(const LeasefsMount *mount, const char *path)
 {
     if (!leasefs_path_is_within(path, mount->mountpoint))

@@ -30,6 +30,11 @@ char *leasefs_mounts_find_other(const char *mountinfo, const char *resolved_dire
 /* The same of this process's mount namespace. */
 char *leasefs_mounts_read_other(const char *resolved_directory);
 
+/* Whether something is mounted inside a directory. Pure. */
+gboolean leasefs_mounts_find_inside(const char *mountinfo, const char *resolved_directory);
+/* The same of this process's mount namespace; TRUE where that cannot be told. */
+gboolean leasefs_mounts_read_inside(const char *resolved_directory);
+
 /* Whether workspace may be mounted at mountpoint (both resolved): refuses a second mount of the
  * same workspace, a workspace inside or around another mounted one, one that lies in another's
  * mountpoint or has it inside, a mountpoint that is another's, and a mountpoint inside or around

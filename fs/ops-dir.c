@@ -2,6 +2,7 @@
 #include "ops.h"
 #include "dir-handle.h"
 #include "util.h"
+#include "warden.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -9,8 +10,8 @@
 #include <sys/syscall.h>
 
 #define BUFFER_SIZE 32768
-/* The largest entry of getdents64(2). */
-#define LARGEST_ENTRY 280
+#define NOWHERE     -1 /* a place that no part of a listing begins at */
+
 /* What getdents64(2) fills in; offsets are cookies of the backing filesystem, never indexes. */
 typedef struct BackingEntry {
     guint64 ino;
@@ -137,29 +138,32 @@ static int go_to(DirHandle *dir, off_t off)
 {
     if (off == dir->next)
         return 0;
+    dir->next = NOWHERE;
     if (lseek(dir->fd, off, SEEK_SET) < 0)
         return -errno;
     dir->next = off;
     return 0;
 }
 
-/* No more at once than is sure to fit into the reply, as what does not has to be read again: 24
- * bytes take 32 there, and 160 with attributes, larger entries less. Nothing where that might be
- * none, unless the reply is empty. 0 or -errno. */
-static int read_entries(Listing *listing, size_t filled, size_t size)
+static int read_entries(Listing *listing, size_t size)
 {
-    size_t fits = (size - filled) * 3 / (listing->plus ? 20 : 4);
-    long n;
+    long n = syscall(SYS_getdents64, listing->dir->fd, listing->buffer, MIN(size, BUFFER_SIZE));
 
-    listing->pos = listing->end = 0;
-    if (fits < LARGEST_ENTRY && filled > 0)
-        return 0;
-    fits = CLAMP(fits, LARGEST_ENTRY, BUFFER_SIZE);
-    n = syscall(SYS_getdents64, listing->dir->fd, listing->buffer, fits);
-    if (n < 0)
-        return -errno;
-    listing->end = (size_t)n;
-    return 0;
+    listing->pos = 0;
+    listing->end = n > 0 ? (size_t)n : 0;
+    return n < 0 ? -errno : 0;
+}
+
+/* No more at once than is sure to fit into the reply, as what does not has to be read again: 24
+ * bytes take 32 there, and 160 with attributes, larger entries less. At the end of the directory or
+ * of the reply there is nothing. 0 or -errno. */
+static int read_what_fits(Listing *listing, size_t filled, size_t size)
+{
+    int r = read_entries(listing, (size - filled) * 3 / (listing->plus ? 20 : 4));
+
+    if (r != -EINVAL) /* the next one is larger, or not sure to fit */
+        return r;
+    return filled > 0 ? 0 : read_entries(listing, BUFFER_SIZE);
 }
 
 static ssize_t fill_entries(Listing *listing, off_t off, char *out, size_t size)
@@ -168,12 +172,15 @@ static ssize_t fill_entries(Listing *listing, off_t off, char *out, size_t size)
     size_t filled = 0;
     int r = go_to(dir, off);
 
-    while (r == 0) {
+    if (r != 0)
+        return r;
+    dir->next = NOWHERE;
+    for (;;) {
         const BackingEntry *entry;
         size_t used;
 
         if (listing->pos >= listing->end)
-            r = read_entries(listing, filled, size);
+            r = read_what_fits(listing, filled, size);
         if (listing->pos >= listing->end)
             break;
         entry = (const BackingEntry *)(listing->buffer + listing->pos);
@@ -184,10 +191,10 @@ static ssize_t fill_entries(Listing *listing, off_t off, char *out, size_t size)
         listing->pos += entry->reclen;
         off = entry->off;
     }
-    if (listing->pos >= listing->end)
+    if (listing->pos < listing->end)
+        go_to(dir, off);
+    else if (r == 0)
         dir->next = off;
-    else if (go_to(dir, off) != 0)
-        dir->next = -1;
     return r == 0 || filled > 0 ? (ssize_t)filled : r;
 }
 
@@ -237,7 +244,10 @@ static void read_dir(fuse_req_t req, DirHandle *dir, fuse_ino_t ino, size_t size
     int r = 0;
 
     if (!dir)
-        r = dir_handles_take(fs->dir_handles, fs_node(fs, ino), off, tid, &listing.dir);
+        r = dir_handles_take(fs->dir_handles, fs_node(fs, ino), off, &listing.dir);
+    /* told by open(2), it would make the kernel look again by itself */
+    if (r == -ESTALE)
+        warden_forget_name(fs->warden, fs_node(fs, ino));
     if (r != 0) {
         fuse_reply_err(req, -r);
         return;
@@ -246,7 +256,7 @@ static void read_dir(fuse_req_t req, DirHandle *dir, fuse_ino_t ino, size_t size
     filled = fill_entries(&listing, off, out, size);
     /* before the reply, which the next request follows; at the end there is none */
     if (!dir && filled > 0)
-        dir_handles_keep(fs->dir_handles, g_steal_pointer(&listing.dir), tid);
+        dir_handles_keep(fs->dir_handles, g_steal_pointer(&listing.dir));
     reply_listing(&listing, out, filled);
     if (!dir && listing.dir)
         dir_handles_close(fs->dir_handles, listing.dir);

@@ -20,7 +20,7 @@
 
 typedef struct Job {
     Node *node; /* referenced */
-    gboolean expire_children;
+    gboolean expire_children, expire_name;
     off_t off, length;
 } Job;
 
@@ -82,6 +82,11 @@ void warden_close_directory(Warden *warden, Node *directory)
         add_job(warden, (Job){.node = directory, .expire_children = TRUE});
 }
 
+void warden_forget_name(Warden *warden, Node *node)
+{
+    add_job(warden, (Job){.node = node, .expire_name = TRUE});
+}
+
 void warden_drop_pages(Warden *warden, Node *node, off_t off, off_t length)
 {
     add_job(warden, (Job){.node = node, .off = off, .length = length});
@@ -125,6 +130,16 @@ static void expire_children(Fs *fs, Node *directory)
     }
 }
 
+static void expire_name(Fs *fs, Node *node)
+{
+    g_autofree char *path = node_dup_path(fs->nodes, node, NULL);
+    g_autofree char *name = path ? g_path_get_basename(path) : NULL;
+    guint64 parent = node_parent_number(fs->nodes, node);
+
+    if (name && parent != 0)
+        fuse_lowlevel_notify_inval_entry(fs->se, parent, name, strlen(name));
+}
+
 static void run_jobs(Warden *warden)
 {
     for (;;) {
@@ -137,6 +152,8 @@ static void run_jobs(Warden *warden)
             return;
         if (job->expire_children)
             expire_children(warden->fs, job->node);
+        else if (job->expire_name)
+            expire_name(warden->fs, job->node);
         else
             invalidate(warden->fs, job->node, job->off, job->length);
         job_free(warden, job);

@@ -34,6 +34,8 @@ void warden_trim(Warden *warden);
 /* A directory has lost its search permission: the kernel shall look up the names in it again. At
  * once where it can be told from within a request, else soon, and those that are there only. */
 void warden_close_directory(Warden *warden, Node *directory);
+/* What a name leads to is no longer there: the kernel shall look it up again, soon. */
+void warden_forget_name(Warden *warden, Node *node);
 /* The kernel shall drop a page that was refused, so that readers see what the file holds. */
 void warden_drop_pages(Warden *warden, Node *node, off_t off, off_t length);
 

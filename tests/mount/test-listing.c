@@ -144,7 +144,7 @@ static int task_list(void *state G_GNUC_UNUSED, const char *path)
         n++;
     if (!dir || closedir(dir) != 0)
         return -errno;
-    return n - 2;
+    return n - 2; /* an error of readdir(3) looks like the end */
 }
 
 static int task_fill(void *state G_GNUC_UNUSED, const char *count)
@@ -326,7 +326,7 @@ static int task_give_up_and_list(void *state G_GNUC_UNUSED, const char *path)
 
 static void listings_do_not_disturb_each_other(void **state G_GNUC_UNUSED)
 {
-    Scene *scene = scene_new_in_memory();
+    Scene *scene = scene_new(TRUE);
     Agent *alice = scene_add_agent(scene);
 
     for (guint d = 0; d < MANY; d++) {
@@ -385,6 +385,37 @@ static void open_directory_is_synced_and_asked_for_flags(void **state G_GNUC_UNU
     assert_true(scene_free(scene));
 }
 
+/* --- a directory that is replaced past the mount ------------------------------------------------
+ */
+
+static int task_look(void *state G_GNUC_UNUSED, const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 ? 0 : -errno;
+}
+
+/* What the kernel keeps of its name is a day old at most, or gone when it leads nowhere. */
+static void directory_that_was_replaced_is_found_again(void **state G_GNUC_UNUSED)
+{
+    Scene *scene = scene_new(TRUE);
+    Agent *alice = scene_add_agent(scene);
+    gint64 limit_us = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;
+    int below_fd = open(scene->backing, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    assert_int_equal(mkdirat(below_fd, "d", 0755), 0);
+    assert_true(scene_mount(scene, SCENE_ALONE));
+    assert_int_equal(agent_do(alice, task_look, "d"), 0);
+    assert_int_equal(unlinkat(below_fd, "d", AT_REMOVEDIR), 0);
+    assert_int_equal(mkdirat(below_fd, "d", 0755), 0);
+    assert_int_equal(mkdirat(below_fd, "d/new", 0755), 0);
+    while (agent_do(alice, task_list, "d") != 1 && g_get_monotonic_time() < limit_us)
+        g_usleep(10000);
+    assert_int_equal(agent_do(alice, task_list, "d"), 1);
+    close(below_fd);
+    assert_true(scene_free(scene));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -394,6 +425,7 @@ int main(void)
         cmocka_unit_test(places_in_a_listing_can_be_gone_back_to),
         cmocka_unit_test(listings_do_not_disturb_each_other),
         cmocka_unit_test(open_directory_is_synced_and_asked_for_flags),
+        cmocka_unit_test(directory_that_was_replaced_is_found_again),
     };
 
     return cmocka_run_group_tests_name("listing", tests, NULL, NULL);

@@ -5,9 +5,7 @@
 #include "dir-handle.h"
 #include "node-tree.h"
 
-#define ALICE 100
-#define BOB   101
-#define MANY  200
+#define MANY 200
 
 static Node *make_dir(const Tree *tree, const char *name)
 {
@@ -15,20 +13,20 @@ static Node *make_dir(const Tree *tree, const char *name)
     return tree_lookup(tree, tree->root, name);
 }
 
-static DirHandle *take(DirHandles *handles, Node *node, off_t off, pid_t reader)
+static DirHandle *take(DirHandles *handles, Node *node, off_t off)
 {
     DirHandle *dir = NULL;
 
-    assert_int_equal(dir_handles_take(handles, node, off, reader, &dir), 0);
+    assert_int_equal(dir_handles_take(handles, node, off, &dir), 0);
     assert_ptr_equal(dir->node, node);
     return dir;
 }
 
 /* As after a part of a listing that ends at `off`. */
-static void keep_at(DirHandles *handles, DirHandle *dir, off_t off, pid_t reader)
+static void keep_at(DirHandles *handles, DirHandle *dir, off_t off)
 {
     dir->next = off;
-    dir_handles_keep(handles, dir, reader);
+    dir_handles_keep(handles, dir);
 }
 
 static guint count_descriptors(void)
@@ -81,7 +79,7 @@ static void all_are_refused_after_the_first(void **state)
 
 /* --- those that are kept ---------------------------------------------------------------------- */
 
-static void the_thread_that_reads_on_has_the_same_descriptor(void **state)
+static void next_part_is_read_by_the_same_descriptor(void **state)
 {
     g_auto(Tree) tree = {0};
     g_autoptr(DirHandles) handles = NULL;
@@ -92,9 +90,9 @@ static void the_thread_that_reads_on_has_the_same_descriptor(void **state)
     tree_init(&tree, 4);
     handles = dir_handles_new(tree.table, 0);
     d = make_dir(&tree, "d");
-    dir = take(handles, d, 0, ALICE);
-    keep_at(handles, dir, 7, ALICE);
-    same = take(handles, d, 7, ALICE);
+    dir = take(handles, d, 0);
+    keep_at(handles, dir, 7);
+    same = take(handles, d, 7);
     assert_ptr_equal(same, dir);
     assert_int_equal(same->next, 7);
     dir_handles_close(handles, same);
@@ -104,7 +102,7 @@ static void anything_else_has_one_of_its_own(void **state)
 {
     g_auto(Tree) tree = {0};
     g_autoptr(DirHandles) handles = NULL;
-    DirHandle *kept, *others[4];
+    DirHandle *kept, *others[3];
     Node *d, *e;
 
     (void)state;
@@ -112,22 +110,21 @@ static void anything_else_has_one_of_its_own(void **state)
     handles = dir_handles_new(tree.table, 0);
     d = make_dir(&tree, "d");
     e = make_dir(&tree, "e");
-    kept = take(handles, d, 0, ALICE);
-    keep_at(handles, kept, 7, ALICE);
-    others[0] = take(handles, d, 7, BOB);
-    others[1] = take(handles, d, 8, ALICE);
-    others[2] = take(handles, e, 7, ALICE);
-    others[3] = take(handles, d, 0, ALICE);
+    kept = take(handles, d, 0);
+    keep_at(handles, kept, 7);
+    others[0] = take(handles, d, 8);
+    others[1] = take(handles, e, 7);
+    others[2] = take(handles, d, 0);
     for (guint i = 0; i < G_N_ELEMENTS(others); i++) {
         assert_ptr_not_equal(others[i], kept);
         assert_int_equal(others[i]->next, 0);
         dir_handles_close(handles, others[i]);
     }
-    assert_ptr_equal(take(handles, d, 7, ALICE), kept);
+    assert_ptr_equal(take(handles, d, 7), kept);
     dir_handles_close(handles, kept);
 }
 
-/* The one before belongs to a listing that was given up, and may know the directory as it was. */
+/* The one before belongs to a listing that was given up, as a rule. */
 static void of_two_at_one_place_the_later_is_read_on(void **state)
 {
     g_auto(Tree) tree = {0};
@@ -139,11 +136,11 @@ static void of_two_at_one_place_the_later_is_read_on(void **state)
     tree_init(&tree, 4);
     handles = dir_handles_new(tree.table, 0);
     d = make_dir(&tree, "d");
-    given_up = take(handles, d, 0, ALICE);
-    keep_at(handles, given_up, 7, ALICE);
-    later = take(handles, d, 0, ALICE);
-    keep_at(handles, later, 7, ALICE);
-    assert_ptr_equal(take(handles, d, 7, ALICE), later);
+    given_up = take(handles, d, 0);
+    keep_at(handles, given_up, 7);
+    later = take(handles, d, 0);
+    keep_at(handles, later, 7);
+    assert_ptr_equal(take(handles, d, 7), later);
     dir_handles_close(handles, later);
 }
 
@@ -160,11 +157,11 @@ static void listings_that_are_given_up_take_a_bounded_number(void **state)
     handles = dir_handles_new(tree.table, 0);
     d = make_dir(&tree, "d");
     for (guint i = 1; i <= MANY; i++) {
-        last = take(handles, d, 0, ALICE);
-        keep_at(handles, last, i, ALICE);
+        last = take(handles, d, 0);
+        keep_at(handles, last, i);
     }
     assert_in_range(count_descriptors(), before + 2, before + MANY / 2);
-    assert_ptr_equal(take(handles, d, MANY, ALICE), last);
+    assert_ptr_equal(take(handles, d, MANY), last);
     dir_handles_close(handles, last);
 }
 
@@ -181,7 +178,7 @@ static void none_is_left_at_the_end(void **state)
     d = make_dir(&tree, "d");
     before = count_descriptors();
     for (guint i = 1; i <= 3; i++)
-        keep_at(handles, take(handles, d, 0, ALICE), i, ALICE);
+        keep_at(handles, take(handles, d, 0), i);
     assert_int_not_equal(count_descriptors(), before);
     dir_handles_close_kept(handles);
     assert_int_equal(count_descriptors(), before);
@@ -201,7 +198,7 @@ static void a_directory_that_has_gone_is_stale(void **state)
     handles = dir_handles_new(tree.table, 0);
     d = make_dir(&tree, "d");
     assert_int_equal(unlinkat(tree.fd, "d", AT_REMOVEDIR), 0);
-    assert_int_equal(dir_handles_take(handles, d, 0, ALICE, &dir), -ESTALE);
+    assert_int_equal(dir_handles_take(handles, d, 0, &dir), -ESTALE);
     assert_null(dir);
 }
 
@@ -211,7 +208,7 @@ int main(void)
         cmocka_unit_test(kernel_has_handles_unless_they_can_be_spared),
         cmocka_unit_test(none_is_refused_while_the_kernel_has_one),
         cmocka_unit_test(all_are_refused_after_the_first),
-        cmocka_unit_test(the_thread_that_reads_on_has_the_same_descriptor),
+        cmocka_unit_test(next_part_is_read_by_the_same_descriptor),
         cmocka_unit_test(anything_else_has_one_of_its_own),
         cmocka_unit_test(of_two_at_one_place_the_later_is_read_on),
         cmocka_unit_test(listings_that_are_given_up_take_a_bounded_number),

@@ -308,6 +308,23 @@ static void ordinary_and_missing_directories_are_no_dead_mounts(void **state)
     assert_false(leasefs_mount_is_dead("/nonexistent-leasefs-mountpoint"));
 }
 
+static void what_is_mounted_inside_is_found(void **state)
+{
+    static const char mountinfo[] = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
+                                    "30 22 8:2 / /work/a rw - ext4 /dev/sda2 rw\n"
+                                    "31 30 0:40 / /work/a/in\\040side rw - tmpfs none rw\n";
+
+    (void)state;
+    assert_true(leasefs_mounts_find_inside(mountinfo, "/work"));
+    assert_true(leasefs_mounts_find_inside(mountinfo, "/work/a"));
+    assert_true(leasefs_mounts_find_inside(mountinfo, "/"));
+    /* over it, beside it, and of a longer name */
+    assert_false(leasefs_mounts_find_inside(mountinfo, "/work/a/in side"));
+    assert_false(leasefs_mounts_find_inside(mountinfo, "/work/a/in"));
+    assert_false(leasefs_mounts_find_inside(mountinfo, "/work/b"));
+    assert_false(leasefs_mounts_find_inside("", "/work"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -327,6 +344,7 @@ int main(void)
         cmocka_unit_test(mounts_that_do_not_show_a_directory_are_not_taken_for_it),
         cmocka_unit_test(own_mountinfo_can_be_read),
         cmocka_unit_test(ordinary_and_missing_directories_are_no_dead_mounts),
+        cmocka_unit_test(what_is_mounted_inside_is_found),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
