@@ -131,6 +131,29 @@ void dir_handles_keep(DirHandles *handles, DirHandle *dir)
         dir_handles_close(handles, oldest);
 }
 
+static DirHandle *take_removed(DirHandles *handles)
+{
+    MUTEX_GUARD(&handles->lock);
+
+    for (GList *link = handles->kept.head; link; link = link->next) {
+        DirHandle *dir = link->data;
+
+        if (node_is_unlinked(handles->nodes, dir->node)) {
+            g_queue_unlink(&handles->kept, link);
+            return dir;
+        }
+    }
+    return NULL;
+}
+
+void dir_handles_close_removed(DirHandles *handles)
+{
+    DirHandle *dir;
+
+    while ((dir = take_removed(handles)))
+        dir_handles_close(handles, dir);
+}
+
 static DirHandle *take_oldest(DirHandles *handles)
 {
     const GList *link;

@@ -19,7 +19,8 @@
  * - when the kernel has no handle: it would not say any more that it has closed one.
  *
  * From then on a directory is opened for the first part of a listing, and kept for the next one. A
- * listing that is given up leaves one behind: the latest of them stay, each a descriptor.
+ * listing that is given up leaves one behind: the latest of them stay, each a descriptor, until the
+ * directory is removed.
  *
  * Thread safety: every function may be called from any thread; a handle is used by one at a time.
  */
@@ -55,4 +56,6 @@ void dir_handles_returned(DirHandles *handles);
 int dir_handles_take(DirHandles *handles, Node *node, off_t off, DirHandle **dir_out);
 /* Takes it, for the next part. */
 void dir_handles_keep(DirHandles *handles, DirHandle *dir);
+/* After directories were removed: these shall go from the disk. */
+void dir_handles_close_removed(DirHandles *handles);
 void dir_handles_close_kept(DirHandles *handles);

@@ -728,6 +728,39 @@ static void handles_go_with_the_last_who_reaches_past(void **state)
     assert_true(comes_to_open_directories(stage->scene, before));
 }
 
+/* Reads the first part alone, then removes the directory, or renames another over it. */
+static int task_give_up_and_remove(void *state G_GNUC_UNUSED, const char *argument G_GNUC_UNUSED)
+{
+    static const char *const names[] = {"tree0", "tree1"};
+
+    for (guint d = 0; d < G_N_ELEMENTS(names); d++) {
+        DIR *dir = opendir(names[d]);
+
+        if (!dir || !readdir(dir) || closedir(dir) != 0)
+            return -errno;
+        for (int f = 0; f < FILES; f++) {
+            g_autofree char *file = g_strdup_printf("%s/f%d", names[d], f);
+
+            if (unlink(file) != 0)
+                return -errno;
+        }
+    }
+    return rmdir(names[0]) == 0 && rename("tree2", names[1]) == 0 ? 0 : -errno;
+}
+
+static void listing_that_was_given_up_lets_the_directory_go(void **state)
+{
+    Stage *stage = *state;
+    guint before;
+
+    assert_int_equal(agent_do(stage->agent, task_make_tree, ""), 0);
+    unmount(stage);
+    mount_again(stage);
+    before = count_open_directories(stage->scene);
+    assert_int_equal(agent_do(stage->agent, task_give_up_and_remove, ""), 0);
+    assert_true(comes_to_open_directories(stage->scene, before));
+}
+
 static int set_up_at(void **state, gboolean in_place)
 {
     Stage *stage = g_new0(Stage, 1);
@@ -776,6 +809,8 @@ int main(void)
                                         set_up_elsewhere, tear_down),
         cmocka_unit_test_setup_teardown(small_file_comes_with_its_open, set_up, tear_down),
         cmocka_unit_test_setup_teardown(large_file_is_read_in_large_parts, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(listing_that_was_given_up_lets_the_directory_go, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(handles_go_with_the_last_who_reaches_past, set_up,
                                         tear_down),
     };

@@ -165,6 +165,33 @@ static void listings_that_are_given_up_take_a_bounded_number(void **state)
     dir_handles_close(handles, last);
 }
 
+/* Else its blocks would stay on the disk. */
+static void removed_directory_is_let_go(void **state)
+{
+    g_auto(Tree) tree = {0};
+    g_autoptr(DirHandles) handles = NULL;
+    DirHandle *staying;
+    guint before;
+    Node *d, *e;
+
+    (void)state;
+    tree_init(&tree, 4);
+    handles = dir_handles_new(tree.table, 0);
+    d = make_dir(&tree, "d");
+    e = make_dir(&tree, "e");
+    staying = take(handles, d, 0);
+    keep_at(handles, staying, 7);
+    before = count_descriptors();
+    for (guint i = 1; i <= 3; i++)
+        keep_at(handles, take(handles, e, 0), i);
+    assert_int_equal(tree_unlink(&tree, tree.root, "e", AT_REMOVEDIR), 0);
+    dir_handles_close_removed(handles);
+    node_forget(tree.table, e, 1);
+    assert_int_equal(count_descriptors(), before);
+    assert_ptr_equal(take(handles, d, 7), staying);
+    dir_handles_close(handles, staying);
+}
+
 static void none_is_left_at_the_end(void **state)
 {
     g_auto(Tree) tree = {0};
@@ -212,6 +239,7 @@ int main(void)
         cmocka_unit_test(anything_else_has_one_of_its_own),
         cmocka_unit_test(of_two_at_one_place_the_later_is_read_on),
         cmocka_unit_test(listings_that_are_given_up_take_a_bounded_number),
+        cmocka_unit_test(removed_directory_is_let_go),
         cmocka_unit_test(none_is_left_at_the_end),
         cmocka_unit_test(a_directory_that_has_gone_is_stale),
     };
