@@ -7,10 +7,38 @@
 
 #define MANY 200
 
+typedef struct Stage {
+    Tree tree;
+    DirHandles *handles;
+    Node *d, *e; /* directories */
+} Stage;
+
 static Node *make_dir(const Tree *tree, const char *name)
 {
     tree_make_dir(tree, name);
     return tree_lookup(tree, tree->root, name);
+}
+
+static int set_up(void **state)
+{
+    Stage *stage = g_new0(Stage, 1);
+
+    tree_init(&stage->tree, 4);
+    stage->d = make_dir(&stage->tree, "d");
+    stage->e = make_dir(&stage->tree, "e");
+    stage->handles = dir_handles_new(stage->tree.table, 0);
+    *state = stage;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    Stage *stage = *state;
+
+    dir_handles_free(stage->handles);
+    tree_clear(&stage->tree);
+    g_free(stage);
+    return 0;
 }
 
 static DirHandle *take(DirHandles *handles, Node *node, off_t off)
@@ -81,18 +109,13 @@ static void all_are_refused_after_the_first(void **state)
 
 static void next_part_is_read_by_the_same_descriptor(void **state)
 {
-    g_auto(Tree) tree = {0};
-    g_autoptr(DirHandles) handles = NULL;
+    Stage *stage = *state;
+    DirHandles *handles = stage->handles;
     DirHandle *dir, *same;
-    Node *d;
 
-    (void)state;
-    tree_init(&tree, 4);
-    handles = dir_handles_new(tree.table, 0);
-    d = make_dir(&tree, "d");
-    dir = take(handles, d, 0);
+    dir = take(handles, stage->d, 0);
     keep_at(handles, dir, 7);
-    same = take(handles, d, 7);
+    same = take(handles, stage->d, 7);
     assert_ptr_equal(same, dir);
     assert_int_equal(same->next, 7);
     dir_handles_close(handles, same);
@@ -100,112 +123,86 @@ static void next_part_is_read_by_the_same_descriptor(void **state)
 
 static void anything_else_has_one_of_its_own(void **state)
 {
-    g_auto(Tree) tree = {0};
-    g_autoptr(DirHandles) handles = NULL;
+    Stage *stage = *state;
+    DirHandles *handles = stage->handles;
     DirHandle *kept, *others[3];
-    Node *d, *e;
 
-    (void)state;
-    tree_init(&tree, 4);
-    handles = dir_handles_new(tree.table, 0);
-    d = make_dir(&tree, "d");
-    e = make_dir(&tree, "e");
-    kept = take(handles, d, 0);
+    kept = take(handles, stage->d, 0);
     keep_at(handles, kept, 7);
-    others[0] = take(handles, d, 8);
-    others[1] = take(handles, e, 7);
-    others[2] = take(handles, d, 0);
+    others[0] = take(handles, stage->d, 8);
+    others[1] = take(handles, stage->e, 7);
+    others[2] = take(handles, stage->d, 0);
     for (guint i = 0; i < G_N_ELEMENTS(others); i++) {
         assert_ptr_not_equal(others[i], kept);
         assert_int_equal(others[i]->next, 0);
         dir_handles_close(handles, others[i]);
     }
-    assert_ptr_equal(take(handles, d, 7), kept);
+    assert_ptr_equal(take(handles, stage->d, 7), kept);
     dir_handles_close(handles, kept);
 }
 
 /* The one before belongs to a listing that was given up, as a rule. */
 static void of_two_at_one_place_the_later_is_read_on(void **state)
 {
-    g_auto(Tree) tree = {0};
-    g_autoptr(DirHandles) handles = NULL;
+    Stage *stage = *state;
+    DirHandles *handles = stage->handles;
     DirHandle *given_up, *later;
-    Node *d;
 
-    (void)state;
-    tree_init(&tree, 4);
-    handles = dir_handles_new(tree.table, 0);
-    d = make_dir(&tree, "d");
-    given_up = take(handles, d, 0);
+    given_up = take(handles, stage->d, 0);
     keep_at(handles, given_up, 7);
-    later = take(handles, d, 0);
+    later = take(handles, stage->d, 0);
     keep_at(handles, later, 7);
-    assert_ptr_equal(take(handles, d, 7), later);
+    assert_ptr_equal(take(handles, stage->d, 7), later);
     dir_handles_close(handles, later);
 }
 
 static void listings_that_are_given_up_take_a_bounded_number(void **state)
 {
-    g_auto(Tree) tree = {0};
-    g_autoptr(DirHandles) handles = NULL;
+    Stage *stage = *state;
+    DirHandles *handles = stage->handles;
     guint before = count_descriptors();
     DirHandle *last = NULL;
-    Node *d;
 
-    (void)state;
-    tree_init(&tree, 4);
-    handles = dir_handles_new(tree.table, 0);
-    d = make_dir(&tree, "d");
     for (guint i = 1; i <= MANY; i++) {
-        last = take(handles, d, 0);
+        last = take(handles, stage->d, 0);
         keep_at(handles, last, i);
     }
     assert_in_range(count_descriptors(), before + 2, before + MANY / 2);
-    assert_ptr_equal(take(handles, d, MANY), last);
+    assert_ptr_equal(take(handles, stage->d, MANY), last);
     dir_handles_close(handles, last);
 }
 
 /* Else its blocks would stay on the disk. */
 static void removed_directory_is_let_go(void **state)
 {
-    g_auto(Tree) tree = {0};
-    g_autoptr(DirHandles) handles = NULL;
+    Stage *stage = *state;
+    DirHandles *handles = stage->handles;
     DirHandle *staying;
     guint before;
-    Node *d, *e;
 
-    (void)state;
-    tree_init(&tree, 4);
-    handles = dir_handles_new(tree.table, 0);
-    d = make_dir(&tree, "d");
-    e = make_dir(&tree, "e");
-    staying = take(handles, d, 0);
+    staying = take(handles, stage->d, 0);
     keep_at(handles, staying, 7);
     before = count_descriptors();
     for (guint i = 1; i <= 3; i++)
-        keep_at(handles, take(handles, e, 0), i);
-    assert_int_equal(tree_unlink(&tree, tree.root, "e", AT_REMOVEDIR), 0);
+        keep_at(handles, take(handles, stage->e, 0), i);
+    assert_int_equal(tree_unlink(&stage->tree, stage->tree.root, "e", AT_REMOVEDIR), 0);
     dir_handles_close_removed(handles);
-    node_forget(tree.table, e, 1);
+    node_forget(stage->tree.table, stage->e, 1);
     assert_int_equal(count_descriptors(), before);
-    assert_ptr_equal(take(handles, d, 7), staying);
+    assert_ptr_equal(take(handles, stage->d, 7), staying);
     dir_handles_close(handles, staying);
 }
 
 static void none_is_left_at_the_end(void **state)
 {
-    g_auto(Tree) tree = {0};
-    g_autoptr(DirHandles) handles = NULL;
+    Stage *stage = *state;
+    DirHandles *handles = stage->handles;
     guint before;
-    Node *d;
 
-    (void)state;
-    tree_init(&tree, 0);
-    handles = dir_handles_new(tree.table, 0);
-    d = make_dir(&tree, "d");
+    dir_handles_close(handles, take(handles, stage->d, 0)); /* the node keeps one, too */
     before = count_descriptors();
     for (guint i = 1; i <= 3; i++)
-        keep_at(handles, take(handles, d, 0), i);
+        keep_at(handles, take(handles, stage->d, 0), i);
     assert_int_not_equal(count_descriptors(), before);
     dir_handles_close_kept(handles);
     assert_int_equal(count_descriptors(), before);
@@ -215,19 +212,16 @@ static void none_is_left_at_the_end(void **state)
 
 static void a_directory_that_has_gone_is_stale(void **state)
 {
-    g_auto(Tree) tree = {0};
-    g_autoptr(DirHandles) handles = NULL;
+    Stage *stage = *state;
+    DirHandles *handles = stage->handles;
     DirHandle *dir = NULL;
-    Node *d;
 
-    (void)state;
-    tree_init(&tree, 0);
-    handles = dir_handles_new(tree.table, 0);
-    d = make_dir(&tree, "d");
-    assert_int_equal(unlinkat(tree.fd, "d", AT_REMOVEDIR), 0);
-    assert_int_equal(dir_handles_take(handles, d, 0, &dir), -ESTALE);
+    assert_int_equal(unlinkat(stage->tree.fd, "d", AT_REMOVEDIR), 0);
+    assert_int_equal(dir_handles_take(handles, stage->d, 0, &dir), -ESTALE);
     assert_null(dir);
 }
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {
@@ -235,13 +229,13 @@ int main(void)
         cmocka_unit_test(kernel_has_handles_unless_they_can_be_spared),
         cmocka_unit_test(none_is_refused_while_the_kernel_has_one),
         cmocka_unit_test(all_are_refused_after_the_first),
-        cmocka_unit_test(next_part_is_read_by_the_same_descriptor),
-        cmocka_unit_test(anything_else_has_one_of_its_own),
-        cmocka_unit_test(of_two_at_one_place_the_later_is_read_on),
-        cmocka_unit_test(listings_that_are_given_up_take_a_bounded_number),
-        cmocka_unit_test(removed_directory_is_let_go),
-        cmocka_unit_test(none_is_left_at_the_end),
-        cmocka_unit_test(a_directory_that_has_gone_is_stale),
+        CASE(next_part_is_read_by_the_same_descriptor),
+        CASE(anything_else_has_one_of_its_own),
+        CASE(of_two_at_one_place_the_later_is_read_on),
+        CASE(listings_that_are_given_up_take_a_bounded_number),
+        CASE(removed_directory_is_let_go),
+        CASE(none_is_left_at_the_end),
+        CASE(a_directory_that_has_gone_is_stale),
     };
 
     return cmocka_run_group_tests_name("dir-handle", tests, NULL, NULL);
