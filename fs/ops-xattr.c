@@ -79,7 +79,7 @@ static void get_own(fuse_req_t req, Fs *fs, Node *node, const char *name, size_t
         reply_value(req, value, strlen(value), size);
 }
 
-/* What is mounted below may be changed from elsewhere. */
+/* Another filesystem below may be changed from elsewhere. */
 static gboolean remembers_absence(Fs *fs, const Node *node)
 {
     return fs_cache_seconds(fs) > CACHE_SHORT_S && node_dev(node) == fs->backing_dev;
