@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
-#include <unistd.h>
 
 #define KEPT 64 /* listings that were begun, and may never be read on */
 
@@ -121,6 +120,7 @@ int dir_handles_take(DirHandles *handles, Node *node, off_t off, DirHandle **dir
 void dir_handles_keep(DirHandles *handles, DirHandle *dir)
 {
     DirHandle *oldest = NULL;
+    Node *node = dir->node; /* which a request names */
 
     mutex_lock(&handles->lock);
     g_queue_push_head_link(&handles->kept, &dir->link);
@@ -129,6 +129,9 @@ void dir_handles_keep(DirHandles *handles, DirHandle *dir)
     mutex_unlock(&handles->lock);
     if (oldest)
         dir_handles_close(handles, oldest);
+    /* since the part was read: who removed it may have looked here before */
+    if (node_is_unlinked(handles->nodes, node))
+        dir_handles_close_removed(handles);
 }
 
 static DirHandle *take_removed(DirHandles *handles)

@@ -54,7 +54,7 @@ void dir_handles_returned(DirHandles *handles);
 
 /* One for the part of a listing at `off`: to be closed or kept. 0 or -errno. */
 int dir_handles_take(DirHandles *handles, Node *node, off_t off, DirHandle **dir_out);
-/* Takes it, for the next part. */
+/* Takes it, for the next part. The kernel knows the directory meanwhile. */
 void dir_handles_keep(DirHandles *handles, DirHandle *dir);
 /* After directories were removed: these shall go from the disk. */
 void dir_handles_close_removed(DirHandles *handles);

@@ -250,6 +250,11 @@ static guint32 count_links(NodeTable *table, const NodeGone *gone)
     return gone->n_links > 0 ? gone->n_links - 1 : 0;
 }
 
+gboolean node_gone_is_directory(const NodeGone *gone)
+{
+    return gone != NULL && S_ISDIR(node_type(gone->node));
+}
+
 void node_after_unlink(NodeTable *table, NodeGone *gone, gboolean done)
 {
     NodeTrash trash = NODE_TRASH_INIT;

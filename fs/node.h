@@ -108,6 +108,7 @@ typedef struct NodeGone NodeGone;
 NodeGone *node_before_unlink(NodeTable *table, Node *parent, int parent_fd, const char *name);
 /* Takes `gone` (NULL is fine). `done`: the name is gone; else nothing happened. */
 void node_after_unlink(NodeTable *table, NodeGone *gone, gboolean done);
+gboolean node_gone_is_directory(const NodeGone *gone); /* FALSE for NULL */
 /* Around a backing call that gives a file one more name. */
 void node_link_begin(NodeTable *table);
 void node_link_end(NodeTable *table);

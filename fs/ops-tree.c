@@ -168,7 +168,7 @@ static int rename_child(Fs *fs, const Change *change, Node *parent, const char *
     g_auto(NodeFd) fd = NODE_FD_INIT;
     g_auto(NodeFd) new_fd = NODE_FD_INIT;
     NodeGone *gone = NULL;
-    gboolean replaces;
+    gboolean replaces_directory;
     NodeRename rename;
     int r;
 
@@ -180,14 +180,14 @@ static int rename_child(Fs *fs, const Change *change, Node *parent, const char *
         return r;
     if (!(flags & (RENAME_EXCHANGE | RENAME_NOREPLACE)))
         gone = node_before_unlink(fs->nodes, new_parent, new_fd.fd, new_name);
-    replaces = gone != NULL;
+    replaces_directory = node_gone_is_directory(gone);
     node_rename_begin(fs->nodes, &rename);
     r = renameat2(fd.fd, name, new_fd.fd, new_name, flags) == 0 ? 0 : -errno;
     node_after_unlink(fs->nodes, gone, r == 0);
     if (r == 0)
         node_renamed(fs->nodes, parent, name, new_parent, new_name, flags & RENAME_EXCHANGE);
     node_rename_end(fs->nodes, &rename);
-    if (r == 0 && replaces)
+    if (r == 0 && replaces_directory)
         dir_handles_close_removed(fs->dir_handles);
     return r;
 }

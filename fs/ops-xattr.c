@@ -89,12 +89,13 @@ static gboolean remembers_absence(Fs *fs, const Node *node)
 static ssize_t look_for(Fs *fs, Node *node, const char *name, char *value, size_t size)
 {
     g_auto(NodeFd) fd = NODE_FD_INIT;
-    guint64 begun = xattr_memory_begin(fs->xattr_memory);
+    guint64 begun;
     ssize_t n;
     int r;
 
     if (xattr_memory_lacks(node, name))
         return -ENODATA;
+    begun = xattr_memory_begin(fs->xattr_memory);
     r = node_fd_get(fs->nodes, node, &fd);
     if (r != 0)
         return r;

@@ -193,6 +193,21 @@ static void removed_directory_is_let_go(void **state)
     dir_handles_close(handles, staying);
 }
 
+/* While a part of its listing was read. */
+static void directory_that_was_removed_before_is_not_kept(void **state)
+{
+    Stage *stage = *state;
+    DirHandles *handles = stage->handles;
+    guint before = count_descriptors();
+    DirHandle *dir = take(handles, stage->e, 0);
+
+    assert_int_equal(tree_unlink(&stage->tree, stage->tree.root, "e", AT_REMOVEDIR), 0);
+    dir_handles_close_removed(handles);
+    keep_at(handles, dir, 7);
+    node_forget(stage->tree.table, stage->e, 1);
+    assert_int_equal(count_descriptors(), before);
+}
+
 static void none_is_left_at_the_end(void **state)
 {
     Stage *stage = *state;
@@ -234,6 +249,7 @@ int main(void)
         CASE(of_two_at_one_place_the_later_is_read_on),
         CASE(listings_that_are_given_up_take_a_bounded_number),
         CASE(removed_directory_is_let_go),
+        CASE(directory_that_was_removed_before_is_not_kept),
         CASE(none_is_left_at_the_end),
         CASE(a_directory_that_has_gone_is_stale),
     };
