@@ -93,8 +93,7 @@ static void parts_of_a_listing_are_filled(void **state)
     assert_in_range(requests_of(stage, task_list_in_small_parts), 1, parts * 11 / 10 + 4);
 }
 
-/* --- handles of directories, while somebody reaches past the mount -----------------------------
- */
+/* --- handles of directories, while somebody reaches past the mount ---------------------------- */
 
 /* Stands in a directory until it is killed, and has told so. */
 static pid_t stand_in(const char *directory)

@@ -270,8 +270,7 @@ static void places_in_a_listing_can_be_gone_back_to(void **state G_GNUC_UNUSED)
     }
 }
 
-/* --- many listings, and such as are given up ----------------------------------------------------
- */
+/* --- many listings, and such as are given up -------------------------------------------------- */
 
 /* More listings are begun, and read on later, than are kept open below; each is larger than one
  * reply. */
@@ -342,8 +341,7 @@ static void listings_do_not_disturb_each_other(void **state G_GNUC_UNUSED)
     assert_true(scene_free(scene));
 }
 
-/* --- what else an open directory is good for ---------------------------------------------------
- */
+/* --- what else an open directory is good for -------------------------------------------------- */
 
 /* Also while it has no name any more. -errno where it goes wrong. */
 static int task_use_open_directory(void *state G_GNUC_UNUSED, const char *flags_below)
@@ -385,8 +383,7 @@ static void open_directory_is_synced_and_asked_for_flags(void **state G_GNUC_UNU
     assert_true(scene_free(scene));
 }
 
-/* --- a directory that is replaced past the mount ------------------------------------------------
- */
+/* --- a directory that is replaced past the mount ---------------------------------------------- */
 
 static int task_look(void *state G_GNUC_UNUSED, const char *path)
 {

@@ -210,7 +210,8 @@ static gboolean detach(const char *mountpoint)
 static void remove_tree(const char *directory)
 {
     g_autofree char *quoted = g_shell_quote(directory);
-    g_autofree char *command = g_strconcat("chmod -R u+rwx ", quoted, NULL);
+    g_autofree char *command =
+        g_strconcat("find ", quoted, " -xdev -type d -exec chmod u+rwx {} ;", NULL);
     const int flags = FTW_DEPTH | FTW_PHYS | FTW_MOUNT;
 
     nftw(directory, remove_one, 32, flags);
