@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 /*
- * Decides whether a listing comes with the attributes of what it lists.
+ * Decides whether a listing comes with the attributes of the files in it. (Directories have theirs
+ * in any case.)
  *
  * The kernel asks for them whenever a listing begins. They cost one system call for each entry, in
  * vain where nobody looks at the entries (find, git). Without them each entry that is looked at

@@ -105,6 +105,13 @@ static Node *look_up_entry(const Listing *listing, const char *name,
     return node;
 }
 
+/* Who lists names alone still looks at the directories among them, on his way into them: a look
+ * now costs less than the request then. */
+static gboolean is_worth_looking_up(const Listing *listing, const BackingEntry *entry)
+{
+    return listing->attributes || (listing->plus && entry->type == DT_DIR);
+}
+
 /* Adds one entry to the reply; 0 where it does not fit. */
 static size_t add_entry(Listing *listing, const BackingEntry *entry, char *out, size_t room)
 {
@@ -117,7 +124,7 @@ static size_t add_entry(Listing *listing, const BackingEntry *entry, char *out, 
     Node *node = NULL;
     size_t used;
 
-    if (listing->attributes)
+    if (is_worth_looking_up(listing, entry))
         node = look_up_entry(listing, entry->name, &param);
     used = listing->plus
                ? fuse_add_direntry_plus(listing->req, out, room, entry->name, &param, entry->off)

@@ -49,6 +49,49 @@ static void small_directory_is_listed_with_as_few_as_can_be(void **state)
     assert_int_equal(requests_of(stage, task_list_tree), spares ? 0 : DIRS);
 }
 
+#define NESTED 20
+
+static int task_make_nested(void *state, const char *argument)
+{
+    int r = task_make_tree(state, argument);
+
+    for (int i = 0; i < NESTED && r == 0; i++) {
+        g_autofree char *dir = g_strdup_printf("nest/%d", i);
+        g_autofree char *file = g_strdup_printf("nest/%d/file", i);
+
+        r = g_mkdir_with_parents(dir, 0755) == 0 ? create(file) : -errno;
+    }
+    return r;
+}
+
+/* As somebody who has never looked at a file that he has listed. */
+static int task_walk_nested(void *state, const char *argument)
+{
+    int r = task_list_tree(state, argument);
+    int seen = list("nest");
+
+    for (int i = 0; i < NESTED; i++) {
+        g_autofree char *dir = g_strdup_printf("nest/%d", i);
+
+        seen += list(dir);
+    }
+    return r == 0 && seen == NESTED * 2 ? 0 : -EIO;
+}
+
+/* READDIRPLUS and READDIR, and perhaps OPENDIR: the LOOKUP is of its parent's listing. */
+static void directory_that_was_listed_is_not_looked_up(void **state)
+{
+    Stage *stage = *state;
+    gboolean spares = spares_handles(stage);
+    gint64 above = (DIRS + 1) * (spares ? 3 : 4);
+
+    assert_int_equal(agent_do(stage->agent, task_make_nested, ""), 0);
+    unmount(stage);
+    mount_again(stage);
+    assert_in_range(requests_of(stage, task_walk_nested), above,
+                    above + NESTED * (spares ? 2 : 3) + 2);
+}
+
 #define MANY         2000
 #define SMALL_BUFFER 4096 /* also what older kernels ask for at once */
 #define WITH_NAME    176  /* of 17 to 24 characters, with attributes: linux/fuse.h */
@@ -260,6 +303,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(small_directory_is_listed_with_as_few_as_can_be, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(directory_that_was_listed_is_not_looked_up, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(parts_of_a_listing_are_filled, set_up, tear_down),
         cmocka_unit_test_setup_teardown(handles_go_with_the_last_who_reaches_past, set_up,
