@@ -27,6 +27,7 @@ typedef struct Fs {
     DirHandles *dir_handles;
     XattrMemory *xattr_memory;
     OpenFiles *open_files;
+    Handles *handles;
     Guard *guard;
     Keeper *keeper;
     SessionTable *sessions;

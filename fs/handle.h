@@ -22,10 +22,23 @@ typedef struct Handle {
     _Atomic guint64 seen; /* change number */
 } Handle;
 
+/* What the handles of one mount share. Arguments are borrowed; open_flags: of open(2), as far as
+ * they are permitted. */
+typedef struct Handles Handles;
+Handles *handles_new(NodeTable *nodes, OpenFiles *open_files, int open_flags);
+void handles_free(Handles *handles);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Handles, handles_free)
+
+/* What a backing file is opened with where the mount's was with these flags of open(2). O_APPEND is
+ * applied to each write, because F_SETFL may clear it; O_DIRECT would ask the daemon's buffers to be
+ * aligned; the rest was the kernel's. */
+int handle_backing_flags(int flags);
+/* Opens the node's file, where the mount's was with these flags: a descriptor or -errno. */
+int handle_open_file(Handles *handles, Node *node, int flags);
 /* fd is taken, node is referenced. `session` is borrowed and may be NULL. */
-Handle *handle_new(NodeTable *nodes, OpenFiles *open_files, Node *node, int fd, int flags,
-                   PathClass path_class, Session *session);
-void handle_free(NodeTable *nodes, OpenFiles *open_files, Handle *handle);
+Handle *handle_new(Handles *handles, Node *node, int fd, int flags, PathClass path_class,
+                   Session *session);
+void handle_free(Handles *handles, Handle *handle);
 /* The handle whose file this is. */
 Handle *handle_of_file(NodeOpenFile *file);
 

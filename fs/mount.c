@@ -285,6 +285,7 @@ static gboolean set_up_tree(Mounting *mounting, const MountOptions *options, GEr
         node_table_let_nested_go(fs->nodes);
     fs->dir_advice = dir_advice_new();
     fs->xattr_memory = xattr_memory_new();
+    fs->handles = handles_new(fs->nodes, fs->open_files, options->no_atime ? O_NOATIME : 0);
     fs->dir_handles =
         dir_handles_new(fs->nodes, options->no_atime || options->no_diratime ? O_NOATIME : 0);
     mounting->policy =
@@ -450,6 +451,7 @@ static void mounting_clear(Mounting *mounting)
     if (fs->nodes)
         ops_close_all(fs);
     dir_handles_free(fs->dir_handles);
+    handles_free(fs->handles);
     g_clear_pointer(&fs->warden, warden_free);
     guard_free(fs->guard);
     node_table_free(fs->nodes);

@@ -22,33 +22,6 @@ static gboolean reads_kept_pages(const struct fuse_file_info *fi)
            !(fi->flags & O_DIRECT);
 }
 
-/* What the backing file is opened with. O_APPEND is applied to each write, because F_SETFL may
- * clear it; O_DIRECT would ask the daemon's buffers to be aligned; the rest was the kernel's. */
-static int backing_flags(int flags)
-{
-    return (flags & ~(O_APPEND | O_DIRECT | O_CREAT | O_EXCL | O_NOFOLLOW | O_NOCTTY)) | O_CLOEXEC;
-}
-
-/* An append-only file (FS_APPEND_FL) opens for writing only with O_APPEND, and O_NOATIME is for its
- * owner: the one is kept where the file asks for it, the other left where it cannot be had. */
-static int open_node(Fs *fs, Node *node, int flags)
-{
-    int unseen = fs->options->no_atime ? O_NOATIME : 0;
-    int fd = node_open(fs->nodes, node, backing_flags(flags) | unseen);
-
-    if (fd == -EPERM && (flags & O_APPEND))
-        fd = node_open(fs->nodes, node, backing_flags(flags) | O_APPEND | unseen);
-    if (fd == -EPERM && unseen)
-        fd = node_open(fs->nodes, node, backing_flags(flags));
-    return fd;
-}
-
-static Handle *new_handle(Fs *fs, Node *node, int fd, int flags, PathClass path_class,
-                          Session *session)
-{
-    return handle_new(fs->nodes, fs->open_files, node, fd, flags, path_class, session);
-}
-
 static int open_truncating(fuse_req_t req, Fs *fs, const Change *change, Node *node, int flags,
                            Handle **handle_out)
 {
@@ -56,11 +29,11 @@ static int open_truncating(fuse_req_t req, Fs *fs, const Change *change, Node *n
 
     guard_assert_admitted(change);
     io_mode_forbid_store(node_io_modes(node));
-    fd = open_node(fs, node, flags);
+    fd = handle_open_file(fs->handles, node, flags);
     if (fd < 0)
         return fd;
     creds_clear_suid(req, fs, node, fd);
-    *handle_out = new_handle(fs, node, fd, flags, change->path_class, change->session);
+    *handle_out = handle_new(fs->handles, node, fd, flags, change->path_class, change->session);
     return 0;
 }
 
@@ -75,10 +48,10 @@ static int open_plainly(Fs *fs, const Caller *caller, Node *node, int flags, Han
         if (r != 0)
             return r;
     }
-    fd = open_node(fs, node, flags);
+    fd = handle_open_file(fs->handles, node, flags);
     if (fd < 0)
         return fd;
-    *handle_out = new_handle(fs, node, fd, flags, path_class, session);
+    *handle_out = handle_new(fs->handles, node, fd, flags, path_class, session);
     return 0;
 }
 
@@ -109,7 +82,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     if (reads_kept_pages(fi))
         preload(fs, ino, handle);
     if (fuse_reply_open(req, fi) != 0)
-        handle_free(fs->nodes, fs->open_files, handle);
+        handle_free(fs->handles, handle);
 }
 
 typedef struct Created {
@@ -134,7 +107,7 @@ static int adopt_created(Fs *fs, const Change *change, Node *parent, const char 
                              : node_add_nameless(fs->nodes, fd, &stx);
     guard_created(fs->guard, change, created_out->node);
     created_out->handle =
-        new_handle(fs, created_out->node, fd, flags, change->path_class, change->session);
+        handle_new(fs->handles, created_out->node, fd, flags, change->path_class, change->session);
     return 0;
 }
 
@@ -152,7 +125,7 @@ static int create_file(fuse_req_t req, Fs *fs, const Change *change, Node *paren
         g_auto(Creds) creds G_GNUC_UNUSED = creds_become(req, fs, S_IFREG | mode);
 
         fd = openat(parent_fd.fd, name,
-                    backing_flags(flags) | O_CREAT | (flags & O_EXCL) | O_NOFOLLOW, mode);
+                    handle_backing_flags(flags) | O_CREAT | (flags & O_EXCL) | O_NOFOLLOW, mode);
         r = fd < 0 ? -errno : 0;
     }
     return r == 0 ? adopt_created(fs, change, parent, name, fd, flags, created_out) : r;
@@ -171,7 +144,8 @@ static int create_nameless(fuse_req_t req, Fs *fs, const Change *change, Node *p
     {
         g_auto(Creds) creds G_GNUC_UNUSED = creds_become(req, fs, S_IFREG | mode);
 
-        fd = openat(parent_fd.fd, ".", backing_flags(flags) | O_TMPFILE | (flags & O_EXCL), mode);
+        fd = openat(parent_fd.fd, ".", handle_backing_flags(flags) | O_TMPFILE | (flags & O_EXCL),
+                    mode);
         r = fd < 0 ? -errno : 0;
     }
     return r == 0 ? adopt_created(fs, change, parent, NULL, fd, flags, created_out) : r;
@@ -190,7 +164,7 @@ static void reply_created(fuse_req_t req, Fs *fs, int r, const Created *created,
     fi->fh = (uintptr_t)created->handle;
     ops_fill_entry(fs, created->node, &created->st, &entry);
     if (fuse_reply_create(req, &entry, fi) != 0) {
-        handle_free(fs->nodes, fs->open_files, created->handle);
+        handle_free(fs->handles, created->handle);
         node_forget(fs->nodes, created->node, 1);
     }
 }
@@ -232,7 +206,7 @@ static void op_release(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, struct fuse
 {
     Fs *fs = fs_of(req);
 
-    handle_free(fs->nodes, fs->open_files, handle_of(fi->fh));
+    handle_free(fs->handles, handle_of(fi->fh));
     fuse_reply_err(req, 0);
 }
 
@@ -248,7 +222,7 @@ void ops_close_all(Fs *fs)
         if (node_type(file->node) == S_IFDIR)
             dir_handles_close(fs->dir_handles, dir_handle_of_file(file));
         else
-            handle_free(fs->nodes, fs->open_files, handle_of_file(file));
+            handle_free(fs->handles, handle_of_file(file));
     }
 }
 
