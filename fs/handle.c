@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "handle.h"
+#include "mutex.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
+#include <unistd.h>
 
 struct Handles {
     NodeTable *nodes;
     OpenFiles *open_files;
     int open_flags;
+    Mutex lock;
+    GQueue deferred; /* (lock) of Handle */
 };
 
 Handles *handles_new(NodeTable *nodes, OpenFiles *open_files, int open_flags)
@@ -17,11 +21,17 @@ Handles *handles_new(NodeTable *nodes, OpenFiles *open_files, int open_flags)
     handles->nodes = nodes;
     handles->open_files = open_files;
     handles->open_flags = open_flags;
+    mutex_init(&handles->lock);
+    g_queue_init(&handles->deferred);
     return handles;
 }
 
 void handles_free(Handles *handles)
 {
+    if (!handles)
+        return;
+    g_assert(handles->deferred.length == 0);
+    mutex_clear(&handles->lock);
     g_free(handles);
 }
 
@@ -45,16 +55,24 @@ int handle_open_file(Handles *handles, Node *node, int flags)
     return fd;
 }
 
+static Handle *add_handle(Node *node, int fd, int flags)
+{
+    Handle *handle = g_new0(Handle, 1);
+
+    atomic_init(&handle->fd, fd);
+    handle->flags = flags;
+    handle->node = node;
+    handle->io_mode = io_mode_take(node_io_modes(node), flags);
+    return handle;
+}
+
 Handle *handle_new(Handles *handles, Node *node, int fd, int flags, PathClass path_class,
                    Session *session)
 {
-    Handle *handle = g_new0(Handle, 1);
+    Handle *handle = add_handle(node, fd, flags);
     int mode = flags & O_ACCMODE;
 
-    handle->fd = fd;
-    handle->node = node;
     node_add_open_file(handles->nodes, node, fd, &handle->open_file);
-    handle->io_mode = io_mode_take(node_io_modes(node), flags);
     handle->path_class = path_class;
     if (mode == O_RDONLY)
         return handle;
@@ -68,6 +86,69 @@ Handle *handle_new(Handles *handles, Node *node, int fd, int flags, PathClass pa
     return handle;
 }
 
+/* --- put off ---------------------------------------------------------------------------------- */
+
+static void join_deferred(Handles *handles, Handle *handle)
+{
+    MUTEX_GUARD(&handles->lock);
+
+    handle->link.data = handle;
+    g_queue_push_tail_link(&handles->deferred, &handle->link);
+}
+
+static void leave_deferred(Handles *handles, Handle *handle)
+{
+    MUTEX_GUARD(&handles->lock);
+
+    g_queue_unlink(&handles->deferred, &handle->link);
+}
+
+Handle *handle_new_deferred(Handles *handles, Node *node, int flags)
+{
+    Handle *handle;
+
+    if (!io_mode_is_store_over(node_io_modes(node)) || !node_is_at_its_name(handles->nodes, node))
+        return NULL;
+    handle = add_handle(node_ref(handles->nodes, node), -1, flags);
+    join_deferred(handles, handle);
+    return handle;
+}
+
+/* Of several that need it at the same time, one is the first. */
+static int open_now(Handles *handles, Handle *handle)
+{
+    int fd = handle_open_file(handles, handle->node, handle->flags);
+    int none = -1;
+
+    if (fd < 0)
+        return fd;
+    if (!atomic_compare_exchange_strong(&handle->fd, &none, fd)) {
+        close(fd);
+        return none;
+    }
+    leave_deferred(handles, handle);
+    node_add_open_file(handles->nodes, handle->node, fd, &handle->open_file);
+    node_unref(handles->nodes, handle->node);
+    return fd;
+}
+
+int handle_fd(Handles *handles, Handle *handle)
+{
+    int fd = atomic_load(&handle->fd);
+
+    return fd >= 0 ? fd : open_now(handles, handle);
+}
+
+void handles_free_deferred(Handles *handles)
+{
+    Handle *handle;
+
+    while ((handle = g_queue_peek_head(&handles->deferred)))
+        handle_free(handles, handle);
+}
+
+/* --- its end ---------------------------------------------------------------------------------- */
+
 void handle_free(Handles *handles, Handle *handle)
 {
     if (!handle)
@@ -78,7 +159,10 @@ void handle_free(Handles *handles, Handle *handle)
     }
     if (handle->session)
         session_unref(handle->session);
-    node_remove_open_file(handles->nodes, handle->node, &handle->open_file);
+    if (atomic_load(&handle->fd) >= 0)
+        node_remove_open_file(handles->nodes, handle->node, &handle->open_file);
+    else
+        leave_deferred(handles, handle);
     io_mode_drop(node_io_modes(handle->node), handle->io_mode);
     node_unref(handles->nodes, handle->node);
     g_free(handle);

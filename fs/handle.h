@@ -2,8 +2,17 @@
 #pragma once
 /*
  * An open file of the mount: its backing descriptor, and what fencing has to know of it.
+ *
+ * A file whose pages the kernel has is mostly opened to be read from these, and nobody asks for it.
+ * Opening and closing it below for that costs as much as all else that is done for the open. So it
+ * may be put off until it is needed (handle_new_deferred): for who only reads; where the daemon may
+ * open any file at any time; and in a mount in place that nobody is known to reach past, for there
+ * the table learns of each removal and renaming, and keeps a way to the file. Who replaces a file
+ * past the mount nonetheless takes it from those who have it open so, and reading what the kernel
+ * has no pages of fails with ESTALE then.
+ *
  * Thread safety: a handle belongs to the kernel's file; its fields do not change after the open,
- * except `seen`, which is atomic, and a directory's position, which the kernel serialises.
+ * except `fd` and `seen`, which are atomic.
  */
 #include "file-state.h"
 #include "open-files.h"
@@ -11,8 +20,10 @@
 #include <stdint.h>
 
 typedef struct Handle {
-    int fd;
+    _Atomic int fd; /* -1: put off, see handle_fd */
     NodeOpenFile open_file;
+    GList link;           /* while it is put off */
+    int flags;            /* of open(2), as of the mount's */
     Node *node;           /* referenced */
     FileState *file;      /* NULL for handles that cannot write */
     WriterHandle *writer; /* O_RDWR only */
@@ -30,15 +41,23 @@ void handles_free(Handles *handles);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Handles, handles_free)
 
 /* What a backing file is opened with where the mount's was with these flags of open(2). O_APPEND is
- * applied to each write, because F_SETFL may clear it; O_DIRECT would ask the daemon's buffers to be
- * aligned; the rest was the kernel's. */
+ * applied to each write, because F_SETFL may clear it; O_DIRECT would ask the daemon's buffers to
+ * be aligned; the rest was the kernel's. */
 int handle_backing_flags(int flags);
 /* Opens the node's file, where the mount's was with these flags: a descriptor or -errno. */
 int handle_open_file(Handles *handles, Node *node, int flags);
 /* fd is taken, node is referenced. `session` is borrowed and may be NULL. */
 Handle *handle_new(Handles *handles, Node *node, int fd, int flags, PathClass path_class,
                    Session *session);
+/* For reading only. NULL where the file has to be opened at once: no pages of it were stored yet,
+ * or its name is not seen to lead to it. */
+Handle *handle_new_deferred(Handles *handles, Node *node, int flags);
 void handle_free(Handles *handles, Handle *handle);
+/* Those that were put off until the end. */
+void handles_free_deferred(Handles *handles);
+
+/* The descriptor, opened now where that was put off; or -errno. */
+int handle_fd(Handles *handles, Handle *handle);
 /* The handle whose file this is. */
 Handle *handle_of_file(NodeOpenFile *file);
 

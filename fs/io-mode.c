@@ -99,6 +99,11 @@ void io_mode_end_store(IoModes *modes)
     atomic_fetch_add(modes, STORE_OVER - STORE_BEGUN);
 }
 
+gboolean io_mode_is_store_over(const IoModes *modes)
+{
+    return store_of(atomic_load(modes)) == STORE_OVER;
+}
+
 void io_mode_forbid_store(IoModes *modes)
 {
     gint32 before;

@@ -483,8 +483,7 @@ static gboolean can_spare_dir_handles(const Mounting *mounting)
 {
     struct statfs st;
 
-    if (!mounting->place.in_place || !creds_can_read_all() ||
-        fstatfs(mounting->place.root_fd, &st) != 0)
+    if (!mounting->fs.opens_any || fstatfs(mounting->place.root_fd, &st) != 0)
         return FALSE;
     return (st.f_type == EXT4_SUPER_MAGIC || st.f_type == XFS_SUPER_MAGIC) &&
            !leasefs_mounts_read_inside(mounting->place.workspace);
@@ -504,6 +503,7 @@ static gboolean prepare(Mounting *mounting, const MountRequest *request, GError 
     fs->backing_dev = mounting->place.dev;
     fs->backing_ino = mounting->place.ino;
     fs->copies_pages = copies_pages(mounting->place.root_fd);
+    fs->opens_any = fs->in_place && creds_can_read_all();
     fs->spares_dir_handles = can_spare_dir_handles(mounting);
     fs->uid = geteuid();
     fs->gid = getegid();

@@ -72,6 +72,19 @@ int node_stat(NodeTable *table, Node *node, struct statx *stx_out)
     return r == 0 ? node_statx(fd.fd, "", AT_EMPTY_PATH, stx_out) : r;
 }
 
+gboolean node_is_at_its_name(NodeTable *table, Node *node)
+{
+    struct statx stx;
+    Reach way;
+    int r = -ESTALE;
+
+    if (reach(table, node, TRUE, &way)) {
+        r = node_statx(way.fd.fd, way.name, 0, &stx);
+        node_fd_clear(&way.fd);
+    }
+    return r == 0 && node_is_file(node, &stx);
+}
+
 static gboolean is_open_on(const Node *node, int fd)
 {
     struct statx stx;

@@ -48,6 +48,9 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(NodeFd, node_fd_clear)
 /* What a node's file says of itself, without keeping a descriptor of it. 0, or as node_fd_get. */
 struct statx;
 int node_stat(NodeTable *table, Node *node, struct statx *stx_out);
+/* Whether the file stands under the name that the node remembers. FALSE also where that is not
+ * quickly found out. */
+gboolean node_is_at_its_name(NodeTable *table, Node *node);
 /* Opens the file with these flags of open(2): a descriptor, or an error as node_fd_get. */
 int node_open(NodeTable *table, Node *node, int flags);
 

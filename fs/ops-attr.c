@@ -19,9 +19,11 @@ static int stat_node(Fs *fs, Node *node, struct stat *st_out)
 
 static int stat_open(Fs *fs, Node *node, const struct fuse_file_info *fi, struct stat *st_out)
 {
-    if (!fi || node_type(node) == S_IFDIR)
+    int fd = fi && node_type(node) != S_IFDIR ? handle_of(fi->fh)->fd : -1;
+
+    if (fd < 0)
         return stat_node(fs, node, st_out);
-    return fstat(handle_of(fi->fh)->fd, st_out) == 0 ? 0 : -errno;
+    return fstat(fd, st_out) == 0 ? 0 : -errno;
 }
 
 static void reply_attr(fuse_req_t req, Fs *fs, Node *node, int r, struct stat *st)

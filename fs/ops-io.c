@@ -123,11 +123,17 @@ static void read_splicing(fuse_req_t req, Fs *fs, int fd, size_t size, off_t off
 static void op_read(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, size_t size, off_t off,
                     struct fuse_file_info *fi)
 {
-    node_untell(handle_of(fi->fh)->node); /* of the access time */
-    if (size >= SPLICE_FROM_BYTES)
-        read_splicing(req, fs_of(req), handle_of(fi->fh)->fd, size, off);
+    Fs *fs = fs_of(req);
+    Handle *handle = handle_of(fi->fh);
+    int fd = handle_fd(fs->handles, handle);
+
+    node_untell(handle->node); /* of the access time */
+    if (fd < 0)
+        fuse_reply_err(req, -fd);
+    else if (size >= SPLICE_FROM_BYTES)
+        read_splicing(req, fs, fd, size, off);
     else
-        read_copying(req, fs_of(req), handle_of(fi->fh)->fd, size, off);
+        read_copying(req, fs, fd, size, off);
 }
 
 /* All of it, or what fitted before an error. */
@@ -201,10 +207,12 @@ static void op_write(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, const char *b
 static void op_fsync(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, int datasync,
                      struct fuse_file_info *fi)
 {
-    int fd = handle_of(fi->fh)->fd;
-    int r = datasync ? fdatasync(fd) : fsync(fd);
+    int fd = handle_fd(fs_of(req)->handles, handle_of(fi->fh));
+    int r = fd;
 
-    fuse_reply_err(req, r == 0 ? 0 : errno);
+    if (fd >= 0)
+        r = (datasync ? fdatasync(fd) : fsync(fd)) == 0 ? 0 : -errno;
+    fuse_reply_err(req, -r);
 }
 
 static int allocate(const Change *change, int fd, int mode, off_t offset, off_t length)
@@ -276,31 +284,45 @@ static void forget_access_time(Fs *fs, const Handle *handle, const struct timesp
         warden_forget_attributes(fs->warden, handle->node);
 }
 
+static ssize_t copy_between(fuse_req_t req, const Change *change, Handle *source, off_t from_off,
+                            Handle *target, off_t to_off, size_t size, int flags)
+{
+    Fs *fs = fs_of(req);
+    int from_fd = handle_fd(fs->handles, source);
+    struct stat before = {0};
+    Creds creds;
+    ssize_t n;
+
+    if (from_fd < 0)
+        return from_fd;
+    creds = creds_spend_as(req, fs);
+    if (fstat(from_fd, &before) == 0)
+        prepare_for_long_copy(fs, from_fd, &before, from_off, size);
+    n = copy_range(change, from_fd, from_off, target->fd, to_off, size, flags);
+    creds_restore(&creds);
+    if (n > 0)
+        creds_clear_suid(req, fs, target->node, target->fd);
+    forget_access_time(fs, source, &before.st_atim);
+    return n;
+}
+
 static void op_copy_file_range(fuse_req_t req, fuse_ino_t from G_GNUC_UNUSED, off_t from_off,
                                struct fuse_file_info *from_fi, fuse_ino_t to G_GNUC_UNUSED,
                                off_t to_off, struct fuse_file_info *to_fi, size_t size, int flags)
 {
     Fs *fs = fs_of(req);
-    Handle *source = handle_of(from_fi->fh), *target = handle_of(to_fi->fh);
-    struct stat before = {0};
+    Handle *target = handle_of(to_fi->fh);
     Caller caller = caller_of(req);
     Change change;
     ssize_t n;
 
     n = guard_begin_handle(fs->guard, &caller, target, &change);
     if (n == 0) {
-        Creds creds = creds_spend_as(req, fs);
-
-        if (fstat(source->fd, &before) == 0)
-            prepare_for_long_copy(fs, source->fd, &before, from_off, size);
-        n = copy_range(&change, source->fd, from_off, target->fd, to_off, size, flags);
-        creds_restore(&creds);
-        if (n > 0)
-            creds_clear_suid(req, fs, target->node, target->fd);
+        n = copy_between(req, &change, handle_of(from_fi->fh), from_off, target, to_off, size,
+                         flags);
         guard_end(fs->guard, &change, n);
         if (n < 0) /* the kernel takes it that nothing has changed, not even the times */
             warden_forget_attributes(fs->warden, target->node);
-        forget_access_time(fs, source, &before.st_atim);
     }
     if (n < 0)
         fuse_reply_err(req, (int)-n);
@@ -311,10 +333,13 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t from G_GNUC_UNUSED, of
 static void op_lseek(fuse_req_t req, fuse_ino_t ino G_GNUC_UNUSED, off_t off, int whence,
                      struct fuse_file_info *fi)
 {
-    off_t found = lseek(handle_of(fi->fh)->fd, off, whence);
+    int fd = handle_fd(fs_of(req)->handles, handle_of(fi->fh));
+    off_t found = fd >= 0 ? lseek(fd, off, whence) : fd;
 
+    if (fd >= 0 && found < 0)
+        found = -errno;
     if (found < 0)
-        fuse_reply_err(req, errno);
+        fuse_reply_err(req, (int)-found);
     else
         fuse_reply_lseek(req, found);
 }

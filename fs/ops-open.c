@@ -37,6 +37,13 @@ static int open_truncating(fuse_req_t req, Fs *fs, const Change *change, Node *n
     return 0;
 }
 
+/* As handle.h has it. */
+static gboolean may_be_put_off(Fs *fs, int flags)
+{
+    return fs->opens_any && fs_cache_seconds(fs) > CACHE_SHORT_S &&
+           (flags & (O_ACCMODE | O_DIRECT)) == O_RDONLY;
+}
+
 static int open_plainly(Fs *fs, const Caller *caller, Node *node, int flags, Handle **handle_out)
 {
     g_autoptr(Session) session = NULL;
@@ -47,6 +54,11 @@ static int open_plainly(Fs *fs, const Caller *caller, Node *node, int flags, Han
         r = guard_check_open(fs->guard, caller, node, &path_class, &session);
         if (r != 0)
             return r;
+    }
+    if (may_be_put_off(fs, flags)) {
+        *handle_out = handle_new_deferred(fs->handles, node, flags);
+        if (*handle_out)
+            return 0;
     }
     fd = handle_open_file(fs->handles, node, flags);
     if (fd < 0)
@@ -215,6 +227,7 @@ void ops_close_all(Fs *fs)
     g_autoptr(GPtrArray) files = NULL;
 
     dir_handles_close_kept(fs->dir_handles);
+    handles_free_deferred(fs->handles);
     files = node_table_list_open_files(fs->nodes);
     for (guint i = 0; i < files->len; i++) {
         NodeOpenFile *file = g_ptr_array_index(files, i);

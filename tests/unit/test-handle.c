@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * When a file is opened below for a handle: at once, or when the handle needs it.
+ */
+#include "handle.h"
+#include "node-tree.h"
+#include <pthread.h>
+
+#define THREADS 4
+#define ROUNDS  500
+
+typedef struct Stage {
+    Tree tree;
+    OpenFiles *open_files;
+    Handles *handles;
+} Stage;
+
+static int set_up(void **state)
+{
+    Stage *stage = g_new0(Stage, 1);
+
+    tree_init(&stage->tree, 4);
+    stage->open_files = open_files_new();
+    stage->handles = handles_new(stage->tree.table, stage->open_files, 0);
+    *state = stage;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    Stage *stage = *state;
+
+    handles_free(stage->handles);
+    tree_clear(&stage->tree);
+    open_files_free(stage->open_files);
+    g_free(stage);
+    return 0;
+}
+
+/* Its pages were stored. */
+static Node *make_known(const Stage *stage, const char *name)
+{
+    Node *node;
+
+    tree_make_file(&stage->tree, name);
+    node = tree_lookup(&stage->tree, stage->tree.root, name);
+    io_mode_forbid_store(node_io_modes(node));
+    return node;
+}
+
+static Handle *defer(const Stage *stage, Node *node)
+{
+    Handle *handle = handle_new_deferred(stage->handles, node, O_RDONLY);
+
+    assert_non_null(handle);
+    assert_int_equal(handle->fd, -1);
+    return handle;
+}
+
+static void assert_is_open_on(Handle *handle, int fd)
+{
+    struct stat st;
+
+    assert_true(fd >= 0);
+    assert_int_equal(handle->fd, fd);
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal(st.st_ino, node_ino(handle->node));
+}
+
+static void file_is_opened_when_it_is_needed_and_then_stays(void **state)
+{
+    Stage *stage = *state;
+    Handle *handle = defer(stage, make_known(stage, "a"));
+    int fd = handle_fd(stage->handles, handle);
+
+    assert_is_open_on(handle, fd);
+    assert_int_equal(handle_fd(stage->handles, handle), fd);
+    handle_free(stage->handles, handle);
+    assert_int_equal(fcntl(fd, F_GETFD), -1);
+}
+
+static void file_that_nobody_needed_was_never_open(void **state)
+{
+    Stage *stage = *state;
+    Node *a = make_known(stage, "a");
+    const gint32 modes = *node_io_modes(a);
+    Handle *handle = defer(stage, a);
+
+    assert_int_not_equal(*node_io_modes(a), modes); /* a reader from the open on */
+    handle_free(stage->handles, handle);
+    assert_int_equal(*node_io_modes(a), modes);
+    /* as at the end of a mount */
+    defer(stage, a);
+    defer(stage, a);
+    handles_free_deferred(stage->handles);
+}
+
+static void file_whose_pages_were_not_stored_is_opened_at_once(void **state)
+{
+    Stage *stage = *state;
+    Node *a;
+
+    tree_make_file(&stage->tree, "a");
+    a = tree_lookup(&stage->tree, stage->tree.root, "a");
+    assert_null(handle_new_deferred(stage->handles, a, O_RDONLY));
+}
+
+static void file_that_is_not_at_its_name_is_opened_at_once(void **state)
+{
+    Stage *stage = *state;
+    Node *a = make_known(stage, "a");
+
+    assert_int_equal(renameat(stage->tree.fd, "a", stage->tree.fd, "elsewhere"), 0);
+    assert_null(handle_new_deferred(stage->handles, a, O_RDONLY));
+    tree_make_file(&stage->tree, "a");
+    assert_null(handle_new_deferred(stage->handles, a, O_RDONLY));
+}
+
+static void file_that_is_deleted_or_renamed_meanwhile_is_the_same(void **state)
+{
+    Stage *stage = *state;
+    const Tree *tree = &stage->tree;
+    Node *a = make_known(stage, "a"), *b = make_known(stage, "b"), *c = make_known(stage, "c");
+    Handle *deleted = defer(stage, a), *renamed = defer(stage, b), *replaced = defer(stage, c);
+
+    assert_int_equal(tree_unlink(tree, tree->root, "a", 0), 0);
+    assert_int_equal(tree_rename(tree, tree->root, "b", tree->root, "c"), 0);
+    tree_make_file(tree, "a");
+    tree_make_file(tree, "b");
+    assert_is_open_on(deleted, handle_fd(stage->handles, deleted));
+    assert_is_open_on(renamed, handle_fd(stage->handles, renamed));
+    assert_is_open_on(replaced, handle_fd(stage->handles, replaced));
+    handle_free(stage->handles, deleted);
+    handle_free(stage->handles, renamed);
+    handle_free(stage->handles, replaced);
+}
+
+static void file_that_was_replaced_past_the_table_is_stale(void **state)
+{
+    Stage *stage = *state;
+    Handle *handle = defer(stage, make_known(stage, "a"));
+
+    assert_int_equal(renameat(stage->tree.fd, "a", stage->tree.fd, "elsewhere"), 0);
+    tree_make_file(&stage->tree, "a");
+    assert_int_equal(handle_fd(stage->handles, handle), -ESTALE);
+    assert_int_equal(handle_fd(stage->handles, handle), -ESTALE);
+    handle_free(stage->handles, handle);
+}
+
+/* --- several at the same time ----------------------------------------------------------------- */
+
+typedef struct Race {
+    Handles *handles;
+    Handle *handle;
+    pthread_barrier_t begin;
+} Race;
+
+static void *need(void *data)
+{
+    Race *race = data;
+
+    pthread_barrier_wait(&race->begin);
+    return GINT_TO_POINTER(handle_fd(race->handles, race->handle));
+}
+
+static void several_that_need_it_have_one_descriptor(void **state)
+{
+    Stage *stage = *state;
+    Node *a = make_known(stage, "a");
+    Race race = {.handles = stage->handles};
+
+    pthread_barrier_init(&race.begin, NULL, THREADS);
+    for (int i = 0; i < ROUNDS; i++) {
+        pthread_t threads[THREADS];
+        void *fd;
+
+        race.handle = defer(stage, a);
+        for (int t = 0; t < THREADS; t++)
+            assert_int_equal(pthread_create(&threads[t], NULL, need, &race), 0);
+        for (int t = 0; t < THREADS; t++) {
+            assert_int_equal(pthread_join(threads[t], &fd), 0);
+            assert_is_open_on(race.handle, GPOINTER_TO_INT(fd));
+        }
+        handle_free(stage->handles, race.handle);
+        assert_int_equal(fcntl(GPOINTER_TO_INT(fd), F_GETFD), -1);
+    }
+    pthread_barrier_destroy(&race.begin);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(file_is_opened_when_it_is_needed_and_then_stays),
+        TEST(file_that_nobody_needed_was_never_open),
+        TEST(file_whose_pages_were_not_stored_is_opened_at_once),
+        TEST(file_that_is_not_at_its_name_is_opened_at_once),
+        TEST(file_that_is_deleted_or_renamed_meanwhile_is_the_same),
+        TEST(file_that_was_replaced_past_the_table_is_stale),
+        TEST(several_that_need_it_have_one_descriptor),
+    };
+
+    return cmocka_run_group_tests_name("handle", tests, NULL, NULL);
+}
