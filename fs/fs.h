@@ -43,7 +43,8 @@ typedef struct Fs {
     ino_t backing_ino;
     gboolean copies_pages; /* the filesystem below: a copy shares nothing, and waits for no disk */
     gboolean in_place;
-    gboolean opens_any;          /* the daemon may open any file at any time, and is in place */
+    gboolean is_whole; /* in place, and nothing is mounted in the workspace */
+    gboolean is_plain; /* and it is ext4 or XFS, where the daemon may open any file at any time */
     gboolean spares_dir_handles; /* the kernel may do without: dir-handle.h */
     gboolean as_root;
     gboolean kernel_checks; /* default_permissions: others than the daemon's user are let in */

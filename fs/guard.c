@@ -14,6 +14,8 @@ struct Guard {
     gboolean unknown_allowed;
     _Atomic guint64 changes, refused, fenced, stores_lost, passive, shared;
     Mutex lock;
+    GuardNamesChanged names_changed;
+    gpointer names_changed_data;
     GHashTable *refusals; /* (lock) session serial -> how often */
 };
 
@@ -153,7 +155,7 @@ int guard_begin_name(Guard *guard, const Caller *caller, Node *parent, const cha
     Node *child = NULL;
     int r;
 
-    *change_out = (Change){.touched = {parent}};
+    *change_out = (Change){.touched = {parent}, .of_names = TRUE};
     identify(guard, caller, change_out);
     change_out->path_class = guard_classify(guard, parent, name);
     if (change_out->path_class == PATH_PASSIVE)
@@ -169,7 +171,7 @@ int guard_begin_link(Guard *guard, const Caller *caller, Node *node, Node *paren
 {
     PathClass path_class = guard_classify(guard, parent, name);
 
-    *change_out = (Change){.touched = {parent}};
+    *change_out = (Change){.touched = {parent}, .of_names = TRUE};
     identify(guard, caller, change_out);
     if (path_class != PATH_ORDINARY && guard_classify(guard, node, NULL) == path_class)
         change_out->path_class = path_class;
@@ -179,7 +181,7 @@ int guard_begin_link(Guard *guard, const Caller *caller, Node *node, Node *paren
 int guard_begin_rename(Guard *guard, const Caller *caller, Node *parent, const char *name,
                        Node *new_parent, const char *new_name, Change *change_out)
 {
-    *change_out = (Change){.touched = {parent, new_parent}};
+    *change_out = (Change){.touched = {parent, new_parent}, .of_names = TRUE};
     identify(guard, caller, change_out);
     change_out->path_class = classify_rename(guard, parent, name, new_parent, new_name);
     /* Having made the lock file is no right to put it in place of the index. */
@@ -311,10 +313,25 @@ void guard_created(Guard *guard, const Change *change, Node *node)
         file_state_set_creator(file, change->session);
 }
 
+void guard_on_names_changed(Guard *guard, GuardNamesChanged forget, gpointer data)
+{
+    guard->names_changed = forget;
+    guard->names_changed_data = data;
+}
+
+static void untell(Guard *guard, const Change *change)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(change->touched) && change->touched[i]; i++) {
+        Node *node = change->touched[i];
+
+        if (atomic_exchange(node_told(node), 0) != 0 && change->of_names && guard->names_changed)
+            guard->names_changed(node, guard->names_changed_data);
+    }
+}
+
 void guard_end(Guard *guard, Change *change, gssize result)
 {
-    for (guint i = 0; i < G_N_ELEMENTS(change->touched) && change->touched[i]; i++)
-        node_untell(change->touched[i]);
+    untell(guard, change);
     if (result >= 0 && change->path_class != PATH_SHARED) {
         gint64 wall_ms = guard->clock->wall_ms(guard->clock);
         guint64 number;

@@ -33,6 +33,7 @@ typedef struct Change {
     Handle *handle;   /* through which, or NULL */
     Node *touched[2]; /* whose data, attributes or entries change; borrowed */
     gboolean of_data;
+    gboolean of_names; /* of entries in `touched` */
     guint64 epoch;
 } Change;
 
@@ -80,6 +81,13 @@ gboolean guard_permits_on(Guard *guard, const Caller *caller, Node *node);
 
 /* The class of a file by its present name. */
 PathClass guard_classify(Guard *guard, Node *node, const char *name);
+
+/* Called by guard_end, before the operation is answered, for a directory in which names changed
+ * and whose attributes the kernel may have, or be about to get: `forget` makes it ask anew. It
+ * drops them by itself when that answer comes, but takes those of a listing for new ones that were
+ * read before the change and arrive afterwards. */
+typedef void (*GuardNamesChanged)(Node *directory, gpointer data);
+void guard_on_names_changed(Guard *guard, GuardNamesChanged forget, gpointer data);
 
 void guard_read_counters(Guard *guard, GuardCounters *counters_out);
 /* How often a session was refused in the daemon's life. */

@@ -124,7 +124,7 @@ static void choose_features(Fs *fs, struct fuse_conn_info *conn)
     if (node_table_opens_by_number(fs->nodes))
         fuse_set_feature_flag(conn, FUSE_CAP_EXPORT_SUPPORT);
     fs->spares_dir_handles =
-        fs->spares_dir_handles && fuse_set_feature_flag(conn, FUSE_CAP_NO_OPENDIR_SUPPORT);
+        fs->is_plain && fuse_set_feature_flag(conn, FUSE_CAP_NO_OPENDIR_SUPPORT);
     fs->masks = creds_can_mask() && fuse_set_feature_flag(conn, FUSE_CAP_DONT_MASK);
     conn->no_interrupt = 1;
     conn->max_write = MIN(conn->max_write, WORKERS_MAX_WRITE);
@@ -295,6 +295,13 @@ static gboolean set_up_tree(Mounting *mounting, const MountOptions *options, GEr
     return TRUE;
 }
 
+static void forget_attributes(Node *directory, gpointer data)
+{
+    const Fs *fs = data;
+
+    warden_forget_attributes(fs->warden, directory);
+}
+
 static gboolean set_up_warden(Mounting *mounting, GError **error)
 {
     Fs *fs = &mounting->fs;
@@ -313,6 +320,7 @@ static gboolean set_up_warden(Mounting *mounting, GError **error)
                      (fs->options->cache == CACHE_AUTO && fs->in_place && past->len == 0 && !shown);
     fs->warden = warden_new(fs, registry_poll_fd(mounting->registry),
                             process_table_proc_poll_fd(mounting->processes), past, error);
+    guard_on_names_changed(fs->guard, forget_attributes, fs);
     return fs->warden != NULL;
 }
 
@@ -477,16 +485,17 @@ static gboolean copies_pages(int fd)
     return fstatfs(fd, &st) == 0 && (st.f_type == EXT4_SUPER_MAGIC || st.f_type == TMPFS_MAGIC);
 }
 
-/* As dir-handle.h has it. What is mounted in the workspace may be another filesystem; in place
- * nothing comes to it later. */
-static gboolean can_spare_dir_handles(const Mounting *mounting)
+/* Nothing comes to it later. */
+static gboolean is_whole(const MountPlace *place)
+{
+    return place->in_place && !leasefs_mounts_read_inside(place->workspace);
+}
+
+static gboolean is_ext4_or_xfs(int fd)
 {
     struct statfs st;
 
-    if (!mounting->fs.opens_any || fstatfs(mounting->place.root_fd, &st) != 0)
-        return FALSE;
-    return (st.f_type == EXT4_SUPER_MAGIC || st.f_type == XFS_SUPER_MAGIC) &&
-           !leasefs_mounts_read_inside(mounting->place.workspace);
+    return fstatfs(fd, &st) == 0 && (st.f_type == EXT4_SUPER_MAGIC || st.f_type == XFS_SUPER_MAGIC);
 }
 
 static gboolean prepare(Mounting *mounting, const MountRequest *request, GError **error)
@@ -503,8 +512,8 @@ static gboolean prepare(Mounting *mounting, const MountRequest *request, GError 
     fs->backing_dev = mounting->place.dev;
     fs->backing_ino = mounting->place.ino;
     fs->copies_pages = copies_pages(mounting->place.root_fd);
-    fs->opens_any = fs->in_place && creds_can_read_all();
-    fs->spares_dir_handles = can_spare_dir_handles(mounting);
+    fs->is_whole = is_whole(&mounting->place);
+    fs->is_plain = fs->is_whole && is_ext4_or_xfs(mounting->place.root_fd) && creds_can_read_all();
     fs->uid = geteuid();
     fs->gid = getegid();
     fs->as_root = fs->uid == 0;

@@ -72,18 +72,18 @@ typedef struct Listing {
  * attributes nonetheless: if somebody looks at that, the kernel asks for the next ones, too. */
 static gboolean kernel_knows(const Listing *listing, const char *name)
 {
-    NodeTable *nodes = listing->fs->nodes;
-    gboolean told;
-    Node *node;
+    Fs *fs = listing->fs;
+    Node *node = node_peek_child(fs->nodes, listing->dir->node, name);
+    gboolean knows;
 
-    if (listing->looked_up->len == 0)
-        return FALSE;
-    node = node_peek_child(nodes, listing->dir->node, name);
     if (!node)
         return FALSE;
-    told = fs_has_told(listing->fs, node);
-    node_unref(nodes, node);
-    return told;
+    knows = listing->looked_up->len > 0 && fs_has_told(fs, node);
+    /* now, for what changes after the look: guard_on_names_changed */
+    if (!knows)
+        fs_tell(fs, node);
+    node_unref(fs->nodes, node);
+    return knows;
 }
 
 /* The node that an entry is listed with; NULL for one without attributes: one that is known, a name
@@ -106,10 +106,10 @@ static Node *look_up_entry(const Listing *listing, const char *name,
 }
 
 /* Who lists names alone still looks at the directories among them, on his way into them: a look
- * now costs less than the request then. */
+ * now costs less than the request then. Not at what may be mounted there, which may hang. */
 static gboolean is_worth_looking_up(const Listing *listing, const BackingEntry *entry)
 {
-    return listing->attributes || (listing->plus && entry->type == DT_DIR);
+    return listing->attributes || (listing->plus && entry->type == DT_DIR && listing->fs->is_whole);
 }
 
 /* Adds one entry to the reply; 0 where it does not fit. */

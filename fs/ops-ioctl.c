@@ -77,7 +77,8 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg G_G
         fuse_reply_err(req, EINVAL);
         return;
     }
-    fd = flags & FUSE_IOCTL_DIR ? ops_dir_fd(fs, ino, fi, &own_fd) : handle_fd(fs->handles, handle_of(fi->fh));
+    fd = flags & FUSE_IOCTL_DIR ? ops_dir_fd(fs, ino, fi, &own_fd)
+                                : handle_fd(fs->handles, handle_of(fi->fh));
     if (fd < 0) {
         r = fd;
     } else if (known->sets) {

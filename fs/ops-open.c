@@ -40,7 +40,7 @@ static int open_truncating(fuse_req_t req, Fs *fs, const Change *change, Node *n
 /* As handle.h has it. */
 static gboolean may_be_put_off(Fs *fs, int flags)
 {
-    return fs->opens_any && fs_cache_seconds(fs) > CACHE_SHORT_S &&
+    return fs->is_plain && fs_cache_seconds(fs) > CACHE_SHORT_S &&
            (flags & (O_ACCMODE | O_DIRECT)) == O_RDONLY;
 }
 

@@ -8,6 +8,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -206,6 +209,100 @@ static void it_is_so_with_a_hundred_thousand_entries(void **state G_GNUC_UNUSED)
     Scene *scene = scene_new_in_memory();
 
     list_while_it_changes(begin_with(scene, LARGE), LARGE);
+    assert_true(scene_free(scene));
+}
+
+/* --- what a listing says of directories ------------------------------------------------------- */
+
+#define NESTED 150 /* directories: a listing takes a while */
+#define ROUNDS 5000
+
+static int task_make_nested(void *state G_GNUC_UNUSED, const char *argument G_GNUC_UNUSED)
+{
+    for (guint i = 0; i < NESTED; i++) {
+        g_autofree char *path = g_strdup_printf("n/%u", i);
+
+        if (g_mkdir_with_parents(path, 0755) != 0)
+            return -errno;
+    }
+    return mknod("n/file", S_IFREG | 0644, 0) == 0 ? 0 : -errno;
+}
+
+/* Until it is killed. */
+static pid_t list_for_ever(const char *path)
+{
+    pid_t pid = fork();
+
+    if (pid != 0)
+        return pid;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (;;) {
+        DIR *dir = opendir(path);
+
+        while (dir && readdir(dir))
+            continue;
+        if (dir)
+            closedir(dir);
+    }
+}
+
+static guint links_of(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 ? (guint)st.st_nlink : 0;
+}
+
+/* The first that is listed is looked at first, and its answer is the longest on its way. */
+static char *first_nested(void)
+{
+    DIR *dir = opendir("n");
+    const struct dirent *entry;
+    char *path = NULL;
+
+    while (dir && !path && (entry = readdir(dir)))
+        if (g_ascii_isdigit(entry->d_name[0]))
+            path = g_strdup_printf("n/%s", entry->d_name);
+    if (dir)
+        closedir(dir);
+    return path;
+}
+
+/* How many links a directory has tells how many are in it, on most filesystems. */
+static int task_change_what_is_listed(void *state G_GNUC_UNUSED, const char *argument G_GNUC_UNUSED)
+{
+    g_autofree char *directory = first_nested();
+    g_autofree char *child = g_strdup_printf("%s/child", directory);
+    pid_t lister = list_for_ever("n");
+    guint empty = links_of(directory);
+    guint full = 0, wrong = 0;
+
+    for (guint i = 0; i < ROUNDS; i++) {
+        /* the listing is not in the kernel's memory any more */
+        if (mknod("n/new", S_IFREG | 0644, 0) != 0 || unlink("n/new") != 0 ||
+            mkdir(child, 0755) != 0)
+            return -errno;
+        full = MAX(full, links_of(directory));
+        g_usleep(i % 300);
+        wrong += links_of(directory) != full;
+        if (rmdir(child) != 0)
+            return -errno;
+        g_usleep(i % 300);
+        wrong += links_of(directory) != empty;
+    }
+    kill(lister, SIGKILL);
+    waitpid(lister, NULL, 0);
+    return wrong == 0 ? 0 : -(int)wrong;
+}
+
+static void directory_that_changes_is_not_listed_as_it_was(void **state G_GNUC_UNUSED)
+{
+    Scene *scene = scene_new(TRUE);
+    Agent *alice = scene_add_agent(scene);
+
+    assert_true(scene_mount(scene, SCENE_ALONE));
+    assert_int_equal(agent_do(alice, task_make_nested, ""), 0);
+    assert_int_equal(agent_do(alice, task_change_what_is_listed, ""), 0);
     assert_true(scene_free(scene));
 }
 
@@ -419,6 +516,7 @@ int main(void)
         cmocka_unit_test(a_listing_is_complete_while_the_directory_changes),
         cmocka_unit_test(it_is_so_in_place),
         cmocka_unit_test(it_is_so_with_a_hundred_thousand_entries),
+        cmocka_unit_test(directory_that_changes_is_not_listed_as_it_was),
         cmocka_unit_test(places_in_a_listing_can_be_gone_back_to),
         cmocka_unit_test(listings_do_not_disturb_each_other),
         cmocka_unit_test(open_directory_is_synced_and_asked_for_flags),
