@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "handle.h"
+#include "descriptors.h"
 #include "mutex.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -10,17 +11,20 @@ struct Handles {
     NodeTable *nodes;
     OpenFiles *open_files;
     int open_flags;
+    guint max_deferred;
+    _Atomic guint n_deferred; /* and those about to be */
     Mutex lock;
     GQueue deferred; /* (lock) of Handle */
 };
 
-Handles *handles_new(NodeTable *nodes, OpenFiles *open_files, int open_flags)
+Handles *handles_new(NodeTable *nodes, OpenFiles *open_files, int open_flags, guint max_deferred)
 {
     Handles *handles = g_new0(Handles, 1);
 
     handles->nodes = nodes;
     handles->open_files = open_files;
     handles->open_flags = open_flags;
+    handles->max_deferred = max_deferred;
     mutex_init(&handles->lock);
     g_queue_init(&handles->deferred);
     return handles;
@@ -59,6 +63,7 @@ static Handle *add_handle(Node *node, int fd, int flags)
 {
     Handle *handle = g_new0(Handle, 1);
 
+    ref_count_init(&handle->refs);
     atomic_init(&handle->fd, fd);
     handle->flags = flags;
     handle->node = node;
@@ -88,6 +93,14 @@ Handle *handle_new(Handles *handles, Node *node, int fd, int flags, PathClass pa
 
 /* --- put off ---------------------------------------------------------------------------------- */
 
+static gboolean take_place(Handles *handles)
+{
+    if (atomic_fetch_add(&handles->n_deferred, 1) < handles->max_deferred)
+        return TRUE;
+    atomic_fetch_sub(&handles->n_deferred, 1);
+    return FALSE;
+}
+
 static void join_deferred(Handles *handles, Handle *handle)
 {
     MUTEX_GUARD(&handles->lock);
@@ -101,25 +114,45 @@ static void leave_deferred(Handles *handles, Handle *handle)
     MUTEX_GUARD(&handles->lock);
 
     g_queue_unlink(&handles->deferred, &handle->link);
+    atomic_fetch_sub(&handles->n_deferred, 1);
 }
 
 Handle *handle_new_deferred(Handles *handles, Node *node, int flags)
 {
     Handle *handle;
 
-    if (!io_mode_is_store_over(node_io_modes(node)) || !node_is_at_its_name(handles->nodes, node))
+    if (!io_mode_reads_known_pages(node_io_modes(node)) || !take_place(handles))
         return NULL;
+    if (!node_is_at_its_name(handles->nodes, node)) {
+        atomic_fetch_sub(&handles->n_deferred, 1);
+        return NULL;
+    }
     handle = add_handle(node_ref(handles->nodes, node), -1, flags);
     join_deferred(handles, handle);
     return handle;
 }
 
+static int open_with_reserve(Handles *handles, const Handle *handle)
+{
+    int fd = handle_open_file(handles, handle->node, handle->flags);
+
+    if (fd != -EMFILE)
+        return fd;
+    descriptors_take_reserve();
+    fd = handle_open_file(handles, handle->node, handle->flags);
+    descriptors_give_back_reserve();
+    return fd;
+}
+
 /* Of several that need it at the same time, one is the first. */
 static int open_now(Handles *handles, Handle *handle)
 {
-    int fd = handle_open_file(handles, handle->node, handle->flags);
+    int fd = open_with_reserve(handles, handle);
     int none = -1;
 
+    /* renamed past the mount, or in a directory where a name has several spellings */
+    if (fd == -ESTALE)
+        fd = node_open_by_number(handles->nodes, handle->node, handle_backing_flags(handle->flags));
     if (fd < 0)
         return fd;
     if (!atomic_compare_exchange_strong(&handle->fd, &none, fd)) {
@@ -139,6 +172,40 @@ int handle_fd(Handles *handles, Handle *handle)
     return fd >= 0 ? fd : open_now(handles, handle);
 }
 
+static GPtrArray *list_deferred(Handles *handles, const Node *node)
+{
+    GPtrArray *found = g_ptr_array_new();
+    MUTEX_GUARD(&handles->lock);
+
+    for (GList *at = handles->deferred.head; at; at = at->next) {
+        Handle *handle = at->data;
+
+        if (handle->node == node) {
+            ref_count_inc(&handle->refs);
+            g_ptr_array_add(found, handle);
+        }
+    }
+    return found;
+}
+
+int handles_open_deferred(Handles *handles, Node *node)
+{
+    g_autoptr(GPtrArray) found = NULL;
+    int result = 0;
+
+    if (atomic_load(&handles->n_deferred) == 0)
+        return 0;
+    found = list_deferred(handles, node);
+    for (guint i = 0; i < found->len; i++) {
+        int fd = handle_fd(handles, found->pdata[i]);
+
+        if (fd < 0 && fd != -ESTALE) /* with that it is lost already */
+            result = fd;
+        handle_free(handles, found->pdata[i]);
+    }
+    return result;
+}
+
 void handles_free_deferred(Handles *handles)
 {
     Handle *handle;
@@ -151,7 +218,7 @@ void handles_free_deferred(Handles *handles)
 
 void handle_free(Handles *handles, Handle *handle)
 {
-    if (!handle)
+    if (!handle || !ref_count_dec(&handle->refs))
         return;
     if (handle->writer) {
         open_files_remove(handles->open_files, handle->session, handle->node);

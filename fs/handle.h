@@ -5,22 +5,30 @@
  *
  * A file whose pages the kernel has is mostly opened to be read from these, and nobody asks for it.
  * Opening and closing it below for that costs as much as all else that is done for the open. So it
- * may be put off until it is needed (handle_new_deferred): for who only reads; where the daemon may
- * open any file at any time; and in a mount in place that nobody is known to reach past, for there
- * the table learns of each removal and renaming, and keeps a way to the file. Who replaces a file
- * past the mount nonetheless takes it from those who have it open so, and reading what the kernel
- * has no pages of fails with ESTALE then.
+ * may be put off until it is needed (handle_new_deferred):
  *
- * Thread safety: a handle belongs to the kernel's file; its fields do not change after the open,
- * except `fd` and `seen`, which are atomic.
+ * - for who only reads, and from the cache (io-mode.h);
+ * - where an inode is the same as long as it has a name, and the daemon may open it at any time:
+ *   ext4 and XFS, and nothing else mounted in it;
+ * - in a mount in place that has no cause to be careful of others (fs_cache_seconds), for there the
+ *   table learns of each renaming, and before a name goes, the file is opened. Who replaces it past
+ *   the mount nonetheless takes it from those who have it open so: what the kernel has no pages of
+ *   fails with ESTALE then;
+ * - for no more than there are descriptors in the reserve (descriptors.h): none fails later for
+ *   want of one.
+ *
+ * Thread safety: a handle belongs to the kernel's file; what does not change after the open needs
+ * no lock. `fd` and `seen` are atomic; `open_file` and `link` are of who opens or frees it.
  */
 #include "file-state.h"
 #include "open-files.h"
+#include "util.h"
 #include <stdatomic.h>
 #include <stdint.h>
 
 typedef struct Handle {
-    _Atomic int fd; /* -1: put off, see handle_fd */
+    RefCount refs;
+    _Atomic int fd; /* -1: put off; where it may be so, handle_fd is to be asked */
     NodeOpenFile open_file;
     GList link;           /* while it is put off */
     int flags;            /* of open(2), as of the mount's */
@@ -34,9 +42,9 @@ typedef struct Handle {
 } Handle;
 
 /* What the handles of one mount share. Arguments are borrowed; open_flags: of open(2), as far as
- * they are permitted. */
+ * they are permitted; so many may be put off at the same time. */
 typedef struct Handles Handles;
-Handles *handles_new(NodeTable *nodes, OpenFiles *open_files, int open_flags);
+Handles *handles_new(NodeTable *nodes, OpenFiles *open_files, int open_flags, guint max_deferred);
 void handles_free(Handles *handles);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Handles, handles_free)
 
@@ -49,11 +57,14 @@ int handle_open_file(Handles *handles, Node *node, int flags);
 /* fd is taken, node is referenced. `session` is borrowed and may be NULL. */
 Handle *handle_new(Handles *handles, Node *node, int fd, int flags, PathClass path_class,
                    Session *session);
-/* For reading only. NULL where the file has to be opened at once: no pages of it were stored yet,
- * or its name is not seen to lead to it. */
+/* For reading only. NULL where the file has to be opened at once: its first pages may still be
+ * stored, reads go past the cache, its name is not seen to lead to it, or there are enough. */
 Handle *handle_new_deferred(Handles *handles, Node *node, int flags);
 void handle_free(Handles *handles, Handle *handle);
-/* Those that were put off until the end. */
+/* To be called before a name of the node goes: those that are put off are opened. 0, or -errno
+ * where that cannot be now, and they would be lost. */
+int handles_open_deferred(Handles *handles, Node *node);
+/* Frees all that are put off, when no thread uses any. */
 void handles_free_deferred(Handles *handles);
 
 /* The descriptor, opened now where that was put off; or -errno. */

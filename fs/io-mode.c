@@ -99,9 +99,11 @@ void io_mode_end_store(IoModes *modes)
     atomic_fetch_add(modes, STORE_OVER - STORE_BEGUN);
 }
 
-gboolean io_mode_is_store_over(const IoModes *modes)
+gboolean io_mode_reads_known_pages(const IoModes *modes)
 {
-    return store_of(atomic_load(modes)) == STORE_OVER;
+    gint32 value = atomic_load(modes);
+
+    return store_of(value) == STORE_OVER && choose(handles_of(value), O_RDONLY) == IO_CACHED;
 }
 
 void io_mode_forbid_store(IoModes *modes)

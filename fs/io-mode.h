@@ -44,7 +44,8 @@ void io_mode_drop(IoModes *modes, IoMode mode);
  */
 gboolean io_mode_begin_store(IoModes *modes);
 void io_mode_end_store(IoModes *modes);
-/* Whether the first pages were stored, or will not be. It stays so. */
-gboolean io_mode_is_store_over(const IoModes *modes);
+/* Whether who opens the file for reading now is cached, and no first pages will be stored for him
+ * any more. */
+gboolean io_mode_reads_known_pages(const IoModes *modes);
 /* Before a change without a handle: none is under way, and none will begin. */
 void io_mode_forbid_store(IoModes *modes);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "mount.h"
+#include "descriptors.h"
 #include "mount-place.h"
 #include "mounts.h"
 #include "ops.h"
@@ -17,10 +18,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/vfs.h>
-
-#define ROOM_FOR_DESCRIPTORS 16384 /* directories and sessions take half of it at most */
 
 G_DEFINE_QUARK(mount - error - quark, mount_error)
 
@@ -168,42 +166,6 @@ static void fill_operations(struct fuse_lowlevel_ops *ops)
     /* getlk, setlk and flock stay unset: the kernel keeps locks among the mount's processes */
 }
 
-/* As many as the limit allows: before anything chooses its share of them. */
-static void raise_descriptor_limit(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return;
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-}
-
-/* The kernel's table of descriptors grows by doubling, and that of a process with threads waits for
- * a grace period of RCU each time: some ten milliseconds, in which the request waits, too. As long
- * as there is one thread, it grows at once; an entry takes eight bytes. */
-static void make_room_for_descriptors(void)
-{
-    autofd fd = open("/", O_PATH | O_CLOEXEC);
-    autofd last_fd = -1;
-    struct rlimit limit;
-
-    if (fd < 0 || getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return;
-    last_fd = fcntl(fd, F_DUPFD_CLOEXEC, (int)MIN(limit.rlim_cur, ROOM_FOR_DESCRIPTORS) - 1);
-    if (last_fd < 0)
-        g_debug("no room for descriptors ahead: %s", g_strerror(errno));
-}
-
-static guint node_descriptors(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return 64;
-    return (guint)CLAMP(limit.rlim_cur / 8, 64, 4096);
-}
-
 static gboolean add_sessions_of(Mounting *mounting, const char *state_dir, GError **error)
 {
     autofd state_fd = store_open_directory(state_dir, error);
@@ -275,7 +237,7 @@ static gboolean set_up_tree(Mounting *mounting, const MountOptions *options, GEr
     Fs *fs = &mounting->fs;
     int root_fd = fcntl(mounting->place.root_fd, F_DUPFD_CLOEXEC, 3);
 
-    fs->nodes = node_table_new(root_fd, node_descriptors(), error);
+    fs->nodes = node_table_new(root_fd, descriptors_for_nodes(), error);
     if (!fs->nodes)
         return FALSE;
     if (options->refuse_nested)
@@ -285,7 +247,8 @@ static gboolean set_up_tree(Mounting *mounting, const MountOptions *options, GEr
         node_table_let_nested_go(fs->nodes);
     fs->dir_advice = dir_advice_new();
     fs->xattr_memory = xattr_memory_new();
-    fs->handles = handles_new(fs->nodes, fs->open_files, options->no_atime ? O_NOATIME : 0);
+    fs->handles = handles_new(fs->nodes, fs->open_files, options->no_atime ? O_NOATIME : 0,
+                              fs->is_plain ? descriptors_reserve() : 0);
     fs->dir_handles =
         dir_handles_new(fs->nodes, options->no_atime || options->no_diratime ? O_NOATIME : 0);
     mounting->policy =
@@ -533,8 +496,7 @@ gboolean mount_serve(const MountRequest *request, MountReady ready, gpointer dat
     mounting->ready_data = data;
     mounting->place.root_fd = -1;
     umask(0);
-    raise_descriptor_limit();
-    make_room_for_descriptors();
+    descriptors_prepare();
     prctl(PR_SET_DUMPABLE, 0);
     fuse_set_log_func(keep_complaint);
     prepare_signals();

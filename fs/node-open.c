@@ -109,6 +109,16 @@ static int open_by_descriptor(const NodeFd *fd, int flags)
     return opened_fd >= 0 ? opened_fd : -errno;
 }
 
+int node_open_by_number(NodeTable *table, Node *node, int flags)
+{
+    g_auto(NodeFd) fd = NODE_FD_INIT;
+    int r = -ESTALE;
+
+    if (node_table_opens_by_number(table) && !node_is_nested(node))
+        r = node_fd_open_by_number(table, node, &fd);
+    return r == 0 ? open_by_descriptor(&fd, flags) : r;
+}
+
 int node_open(NodeTable *table, Node *node, int flags)
 {
     g_auto(NodeFd) fd = NODE_FD_INIT;

@@ -53,6 +53,9 @@ int node_stat(NodeTable *table, Node *node, struct statx *stx_out);
 gboolean node_is_at_its_name(NodeTable *table, Node *node);
 /* Opens the file with these flags of open(2): a descriptor, or an error as node_fd_get. */
 int node_open(NodeTable *table, Node *node, int flags);
+/* The same by the inode's number alone, whatever its name: -ESTALE also where that is not possible
+ * (node_table_opens_by_number). */
+int node_open_by_number(NodeTable *table, Node *node, int flags);
 
 /* The descriptor of an open file (taken), by which its node is reached meanwhile: without opening
  * another, and where its name does not lead to it (any more). Adding takes a reference to the

@@ -78,6 +78,19 @@ static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, co
     make(req, parent, name, &(Making){.mode = S_IFLNK, .target = target});
 }
 
+/* Who has the file open keeps it. */
+static int open_before_it_goes(Fs *fs, Node *parent, const char *name)
+{
+    Node *node = node_peek_child(fs->nodes, parent, name);
+    int r = 0;
+
+    if (node) {
+        r = handles_open_deferred(fs->handles, node);
+        node_unref(fs->nodes, node);
+    }
+    return r;
+}
+
 static int remove_child(Fs *fs, const Change *change, Node *parent, const char *name, int flags)
 {
     g_auto(NodeFd) fd = NODE_FD_INIT;
@@ -86,6 +99,8 @@ static int remove_child(Fs *fs, const Change *change, Node *parent, const char *
 
     guard_assert_admitted(change);
     r = node_fd_get(fs->nodes, parent, &fd);
+    if (r == 0)
+        r = open_before_it_goes(fs, parent, name);
     if (r != 0)
         return r;
     gone = node_before_unlink(fs->nodes, parent, fd.fd, name);
@@ -176,6 +191,8 @@ static int rename_child(Fs *fs, const Change *change, Node *parent, const char *
     r = node_fd_get(fs->nodes, parent, &fd);
     if (r == 0)
         r = node_fd_get(fs->nodes, new_parent, &new_fd);
+    if (r == 0 && !(flags & (RENAME_EXCHANGE | RENAME_NOREPLACE)))
+        r = open_before_it_goes(fs, new_parent, new_name);
     if (r != 0)
         return r;
     if (!(flags & (RENAME_EXCHANGE | RENAME_NOREPLACE)))

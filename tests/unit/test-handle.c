@@ -2,10 +2,13 @@
 /*
  * When a file is opened below for a handle: at once, or when the handle needs it.
  */
+#include "descriptors.h"
 #include "handle.h"
 #include "node-tree.h"
 #include <pthread.h>
+#include <sys/resource.h>
 
+#define MOST    3
 #define THREADS 4
 #define ROUNDS  500
 
@@ -21,7 +24,7 @@ static int set_up(void **state)
 
     tree_init(&stage->tree, 4);
     stage->open_files = open_files_new();
-    stage->handles = handles_new(stage->tree.table, stage->open_files, 0);
+    stage->handles = handles_new(stage->tree.table, stage->open_files, 0, MOST);
     *state = stage;
     return 0;
 }
@@ -105,6 +108,18 @@ static void file_whose_pages_were_not_stored_is_opened_at_once(void **state)
     assert_null(handle_new_deferred(stage->handles, a, O_RDONLY));
 }
 
+static void file_that_is_read_past_the_cache_is_opened_at_once(void **state)
+{
+    Stage *stage = *state;
+    Node *a = make_known(stage, "a");
+    IoMode mode = io_mode_take(node_io_modes(a), O_WRONLY);
+
+    assert_int_equal(mode, IO_DIRECT_WRITER);
+    assert_null(handle_new_deferred(stage->handles, a, O_RDONLY));
+    io_mode_drop(node_io_modes(a), mode);
+    handle_free(stage->handles, defer(stage, a));
+}
+
 static void file_that_is_not_at_its_name_is_opened_at_once(void **state)
 {
     Stage *stage = *state;
@@ -135,16 +150,106 @@ static void file_that_is_deleted_or_renamed_meanwhile_is_the_same(void **state)
     handle_free(stage->handles, replaced);
 }
 
+/* By the number of the inode, where files can be opened by that. */
+static void file_that_was_renamed_past_the_table_is_found_or_stale(void **state)
+{
+    Stage *stage = *state;
+    Handle *handle = defer(stage, make_known(stage, "a"));
+    int fd;
+
+    assert_int_equal(renameat(stage->tree.fd, "a", stage->tree.fd, "elsewhere"), 0);
+    tree_make_file(&stage->tree, "a");
+    fd = handle_fd(stage->handles, handle);
+    if (node_table_opens_by_number(stage->tree.table))
+        assert_is_open_on(handle, fd);
+    else
+        assert_int_equal(fd, -ESTALE);
+    handle_free(stage->handles, handle);
+}
+
 static void file_that_was_replaced_past_the_table_is_stale(void **state)
 {
     Stage *stage = *state;
     Handle *handle = defer(stage, make_known(stage, "a"));
 
-    assert_int_equal(renameat(stage->tree.fd, "a", stage->tree.fd, "elsewhere"), 0);
-    tree_make_file(&stage->tree, "a");
+    tree_make_file(&stage->tree, "b");
+    assert_int_equal(renameat(stage->tree.fd, "b", stage->tree.fd, "a"), 0);
     assert_int_equal(handle_fd(stage->handles, handle), -ESTALE);
-    assert_int_equal(handle_fd(stage->handles, handle), -ESTALE);
+    assert_int_equal(handles_open_deferred(stage->handles, handle->node), 0);
+    assert_int_equal(handle->fd, -1);
     handle_free(stage->handles, handle);
+}
+
+static void file_is_opened_before_its_name_goes(void **state)
+{
+    Stage *stage = *state;
+    Node *a = make_known(stage, "a"), *b = make_known(stage, "b");
+    Handle *of_a[] = {defer(stage, a), defer(stage, a)}, *of_b = defer(stage, b);
+
+    assert_int_equal(handles_open_deferred(stage->handles, a), 0);
+    for (size_t i = 0; i < G_N_ELEMENTS(of_a); i++) {
+        assert_is_open_on(of_a[i], of_a[i]->fd);
+        handle_free(stage->handles, of_a[i]);
+    }
+    assert_int_equal(of_b->fd, -1);
+    handle_free(stage->handles, of_b);
+    assert_int_equal(handles_open_deferred(stage->handles, b), 0);
+}
+
+/* --- how many --------------------------------------------------------------------------------- */
+
+static void no_more_are_put_off_than_there_may_be(void **state)
+{
+    Stage *stage = *state;
+    Node *a = make_known(stage, "a");
+    Handle *handles[MOST];
+
+    for (int i = 0; i < MOST; i++)
+        handles[i] = defer(stage, a);
+    assert_null(handle_new_deferred(stage->handles, a, O_RDONLY));
+    assert_true(handle_fd(stage->handles, handles[0]) >= 0);
+    handle_free(stage->handles, defer(stage, a));
+    for (int i = 1; i < MOST; i++)
+        handle_free(stage->handles, handles[i]);
+    for (int i = 1; i < MOST; i++)
+        handles[i] = defer(stage, a);
+    for (int i = 0; i < MOST; i++)
+        handle_free(stage->handles, handles[i]);
+}
+
+/* Those that may fail for want of one have failed by then. */
+static void descriptors_are_left_for_all_that_are_put_off(void **state)
+{
+    Stage *stage = *state;
+    g_autoptr(GArray) others = g_array_new(FALSE, FALSE, sizeof(int));
+    Node *nodes[MOST];
+    Handle *handles[MOST];
+    struct rlimit usual;
+    int fds[MOST], fd;
+
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
+    for (int i = 0; i < MOST; i++) {
+        char name[2] = {(char)('a' + i), '\0'};
+
+        nodes[i] = make_known(stage, name);
+        handles[i] = defer(stage, nodes[i]);
+    }
+    descriptors_prepare();
+    assert_in_range(descriptors_reserve(), MOST + 1, usual.rlim_max / 2);
+    while ((fd = fcntl(stage->tree.fd, F_DUPFD_CLOEXEC, 0)) >= 0)
+        g_array_append_val(others, fd);
+    assert_int_equal(errno, EMFILE);
+    for (int i = 0; i < MOST; i++)
+        fds[i] = handle_fd(stage->handles, handles[i]);
+    fd = fcntl(stage->tree.fd, F_DUPFD_CLOEXEC, 0);
+    for (guint i = 0; i < others->len; i++)
+        close(g_array_index(others, int, i));
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+    assert_int_equal(fd, -1);
+    for (int i = 0; i < MOST; i++) {
+        assert_is_open_on(handles[i], fds[i]);
+        handle_free(stage->handles, handles[i]);
+    }
 }
 
 /* --- several at the same time ----------------------------------------------------------------- */
@@ -195,9 +300,14 @@ int main(void)
         TEST(file_is_opened_when_it_is_needed_and_then_stays),
         TEST(file_that_nobody_needed_was_never_open),
         TEST(file_whose_pages_were_not_stored_is_opened_at_once),
+        TEST(file_that_is_read_past_the_cache_is_opened_at_once),
         TEST(file_that_is_not_at_its_name_is_opened_at_once),
         TEST(file_that_is_deleted_or_renamed_meanwhile_is_the_same),
+        TEST(file_that_was_renamed_past_the_table_is_found_or_stale),
         TEST(file_that_was_replaced_past_the_table_is_stale),
+        TEST(file_is_opened_before_its_name_goes),
+        TEST(no_more_are_put_off_than_there_may_be),
+        TEST(descriptors_are_left_for_all_that_are_put_off),
         TEST(several_that_need_it_have_one_descriptor),
     };
 
