@@ -12,7 +12,7 @@ struct Handles {
     OpenFiles *open_files;
     int open_flags;
     guint max_deferred;
-    _Atomic guint n_deferred; /* and those about to be */
+    _Atomic guint n_places; /* of those put off, also after they were opened */
     Mutex lock;
     GQueue deferred; /* (lock) of Handle */
 };
@@ -93,12 +93,18 @@ Handle *handle_new(Handles *handles, Node *node, int fd, int flags, PathClass pa
 
 /* --- put off ---------------------------------------------------------------------------------- */
 
+/* One in the reserve, which is given back when the handle is freed. */
 static gboolean take_place(Handles *handles)
 {
-    if (atomic_fetch_add(&handles->n_deferred, 1) < handles->max_deferred)
+    if (atomic_fetch_add(&handles->n_places, 1) < handles->max_deferred)
         return TRUE;
-    atomic_fetch_sub(&handles->n_deferred, 1);
+    atomic_fetch_sub(&handles->n_places, 1);
     return FALSE;
+}
+
+static void give_place_back(Handles *handles)
+{
+    atomic_fetch_sub(&handles->n_places, 1);
 }
 
 static void join_deferred(Handles *handles, Handle *handle)
@@ -114,7 +120,6 @@ static void leave_deferred(Handles *handles, Handle *handle)
     MUTEX_GUARD(&handles->lock);
 
     g_queue_unlink(&handles->deferred, &handle->link);
-    atomic_fetch_sub(&handles->n_deferred, 1);
 }
 
 Handle *handle_new_deferred(Handles *handles, Node *node, int flags)
@@ -124,10 +129,11 @@ Handle *handle_new_deferred(Handles *handles, Node *node, int flags)
     if (!io_mode_reads_known_pages(node_io_modes(node)) || !take_place(handles))
         return NULL;
     if (!node_is_at_its_name(handles->nodes, node)) {
-        atomic_fetch_sub(&handles->n_deferred, 1);
+        give_place_back(handles);
         return NULL;
     }
     handle = add_handle(node_ref(handles->nodes, node), -1, flags);
+    handle->has_place = TRUE;
     join_deferred(handles, handle);
     return handle;
 }
@@ -180,10 +186,9 @@ static GPtrArray *list_deferred(Handles *handles, const Node *node)
     for (GList *at = handles->deferred.head; at; at = at->next) {
         Handle *handle = at->data;
 
-        if (handle->node == node) {
-            ref_count_inc(&handle->refs);
+        /* who frees one takes it off the list last */
+        if (handle->node == node && ref_count_inc_unless_zero(&handle->refs))
             g_ptr_array_add(found, handle);
-        }
     }
     return found;
 }
@@ -193,7 +198,7 @@ int handles_open_deferred(Handles *handles, Node *node)
     g_autoptr(GPtrArray) found = NULL;
     int result = 0;
 
-    if (atomic_load(&handles->n_deferred) == 0)
+    if (atomic_load(&handles->n_places) == 0)
         return 0;
     found = list_deferred(handles, node);
     for (guint i = 0; i < found->len; i++) {
@@ -230,6 +235,8 @@ void handle_free(Handles *handles, Handle *handle)
         node_remove_open_file(handles->nodes, handle->node, &handle->open_file);
     else
         leave_deferred(handles, handle);
+    if (handle->has_place)
+        give_place_back(handles);
     io_mode_drop(node_io_modes(handle->node), handle->io_mode);
     node_unref(handles->nodes, handle->node);
     g_free(handle);

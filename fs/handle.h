@@ -14,8 +14,8 @@
  *   table learns of each renaming, and before a name goes, the file is opened. Who replaces it past
  *   the mount nonetheless takes it from those who have it open so: what the kernel has no pages of
  *   fails with ESTALE then;
- * - for no more than there are descriptors in the reserve (descriptors.h): none fails later for
- *   want of one.
+ * - for no more at the same time than there are descriptors in the reserve (descriptors.h), also
+ *   when they have been opened: none fails for want of one.
  *
  * Thread safety: a handle belongs to the kernel's file; what does not change after the open needs
  * no lock. `fd` and `seen` are atomic; `open_file` and `link` are of who opens or frees it.
@@ -31,6 +31,7 @@ typedef struct Handle {
     _Atomic int fd; /* -1: put off; where it may be so, handle_fd is to be asked */
     NodeOpenFile open_file;
     GList link;           /* while it is put off */
+    gboolean has_place;   /* in the reserve: it was put off */
     int flags;            /* of open(2), as of the mount's */
     Node *node;           /* referenced */
     FileState *file;      /* NULL for handles that cannot write */

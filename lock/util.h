@@ -38,6 +38,17 @@ static inline void ref_count_inc(RefCount *count)
     atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
 }
 
+/* Where it may have been the last one's just now: FALSE where nothing is left to hold. */
+static inline gboolean ref_count_inc_unless_zero(RefCount *count)
+{
+    int n = atomic_load_explicit(count, memory_order_relaxed);
+
+    while (n > 0 && !atomic_compare_exchange_weak_explicit(count, &n, n + 1, memory_order_relaxed,
+                                                           memory_order_relaxed))
+        continue;
+    return n > 0;
+}
+
 /* TRUE for the last one, who frees. */
 static inline gboolean ref_count_dec(RefCount *count)
 {

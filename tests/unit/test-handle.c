@@ -207,11 +207,14 @@ static void no_more_are_put_off_than_there_may_be(void **state)
     for (int i = 0; i < MOST; i++)
         handles[i] = defer(stage, a);
     assert_null(handle_new_deferred(stage->handles, a, O_RDONLY));
+    /* it has its descriptor from the reserve for as long as it has it */
     assert_true(handle_fd(stage->handles, handles[0]) >= 0);
-    handle_free(stage->handles, defer(stage, a));
-    for (int i = 1; i < MOST; i++)
+    assert_null(handle_new_deferred(stage->handles, a, O_RDONLY));
+    handle_free(stage->handles, handles[0]);
+    handles[0] = defer(stage, a);
+    for (int i = 0; i < MOST; i++)
         handle_free(stage->handles, handles[i]);
-    for (int i = 1; i < MOST; i++)
+    for (int i = 0; i < MOST; i++)
         handles[i] = defer(stage, a);
     for (int i = 0; i < MOST; i++)
         handle_free(stage->handles, handles[i]);
@@ -292,6 +295,50 @@ static void several_that_need_it_have_one_descriptor(void **state)
     pthread_barrier_destroy(&race.begin);
 }
 
+/* --- opened because its name goes, while it is closed ------------------------------------------
+ */
+
+#define OTHERS 400 /* the list takes a while to look through */
+#define LOSSES 20000
+
+typedef struct Losing {
+    Handles *handles;
+    Node *node;
+    _Atomic gboolean over;
+} Losing;
+
+static void *open_and_close(void *data)
+{
+    Losing *losing = data;
+
+    while (!atomic_load(&losing->over))
+        handle_free(losing->handles, handle_new_deferred(losing->handles, losing->node, O_RDONLY));
+    return NULL;
+}
+
+static void file_may_be_closed_while_its_name_goes(void **state)
+{
+    Stage *stage = *state;
+    Handles *handles = handles_new(stage->tree.table, stage->open_files, 0, OTHERS + THREADS);
+    Node *other = make_known(stage, "other");
+    Losing losing = {.handles = handles, .node = make_known(stage, "a")};
+    pthread_t threads[THREADS];
+    int failed = 0;
+
+    for (int i = 0; i < OTHERS; i++)
+        assert_non_null(handle_new_deferred(handles, other, O_RDONLY));
+    for (int t = 0; t < THREADS; t++)
+        assert_int_equal(pthread_create(&threads[t], NULL, open_and_close, &losing), 0);
+    for (int i = 0; i < LOSSES; i++)
+        failed += handles_open_deferred(handles, losing.node) != 0;
+    atomic_store(&losing.over, TRUE);
+    for (int t = 0; t < THREADS; t++)
+        assert_int_equal(pthread_join(threads[t], NULL), 0);
+    assert_int_equal(failed, 0);
+    handles_free_deferred(handles);
+    handles_free(handles);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -309,6 +356,7 @@ int main(void)
         TEST(no_more_are_put_off_than_there_may_be),
         TEST(descriptors_are_left_for_all_that_are_put_off),
         TEST(several_that_need_it_have_one_descriptor),
+        TEST(file_may_be_closed_while_its_name_goes),
     };
 
     return cmocka_run_group_tests_name("handle", tests, NULL, NULL);
