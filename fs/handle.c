@@ -178,6 +178,16 @@ int handle_fd(Handles *handles, Handle *handle)
     return fd >= 0 ? fd : open_now(handles, handle);
 }
 
+int handle_statx(Handles *handles, Handle *handle, struct statx *stx_out)
+{
+    int fd = atomic_load(&handle->fd);
+
+    if (fd < 0 && node_stat(handles->nodes, handle->node, stx_out) == 0)
+        return 0;
+    fd = handle_fd(handles, handle);
+    return fd >= 0 ? node_statx(fd, "", AT_EMPTY_PATH, stx_out) : fd;
+}
+
 static GPtrArray *list_deferred(Handles *handles, const Node *node)
 {
     GPtrArray *found = g_ptr_array_new();

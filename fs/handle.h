@@ -70,6 +70,10 @@ void handles_free_deferred(Handles *handles);
 
 /* The descriptor, opened now where that was put off; or -errno. */
 int handle_fd(Handles *handles, Handle *handle);
+/* What the file says of itself: it is opened only where its name does not lead to it. 0 or -errno.
+ */
+struct statx;
+int handle_statx(Handles *handles, Handle *handle, struct statx *stx_out);
 /* The handle whose file this is. */
 Handle *handle_of_file(NodeOpenFile *file);
 

@@ -19,11 +19,15 @@ static int stat_node(Fs *fs, Node *node, struct stat *st_out)
 
 static int stat_open(Fs *fs, Node *node, const struct fuse_file_info *fi, struct stat *st_out)
 {
-    int fd = fi && node_type(node) != S_IFDIR ? handle_of(fi->fh)->fd : -1;
+    struct statx stx;
+    int r;
 
-    if (fd < 0)
+    if (!fi || node_type(node) == S_IFDIR)
         return stat_node(fs, node, st_out);
-    return fstat(fd, st_out) == 0 ? 0 : -errno;
+    r = handle_statx(fs->handles, handle_of(fi->fh), &stx);
+    if (r == 0)
+        node_stat_from_statx(&stx, st_out);
+    return r;
 }
 
 static void reply_attr(fuse_req_t req, Fs *fs, Node *node, int r, struct stat *st)

@@ -61,11 +61,10 @@ static StatxTime time_of(const struct statx_timestamp *time)
 static int statx_node(Fs *fs, fuse_ino_t ino, const StatxRequest *request, struct statx *stx_out)
 {
     Node *node = fs_node(fs, ino);
-    gboolean open = (request->getattr_flags & FUSE_GETATTR_FH) && node_type(node) != S_IFDIR;
-    int fd = open ? handle_of(request->fh)->fd : -1;
 
-    return fd >= 0 ? node_statx(fd, "", AT_EMPTY_PATH, stx_out)
-                   : node_stat(fs->nodes, node, stx_out);
+    if ((request->getattr_flags & FUSE_GETATTR_FH) && node_type(node) != S_IFDIR)
+        return handle_statx(fs->handles, handle_of(request->fh), stx_out);
+    return node_stat(fs->nodes, node, stx_out);
 }
 
 static StatxReply reply_of(Fs *fs, const struct statx *stx)

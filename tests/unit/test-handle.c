@@ -60,6 +60,16 @@ static Handle *defer(const Stage *stage, Node *node)
     return handle;
 }
 
+static int stat_of(const Stage *stage, Handle *handle)
+{
+    struct statx stx;
+    int r = handle_statx(stage->handles, handle, &stx);
+
+    if (r == 0)
+        assert_int_equal(stx.stx_ino, node_ino(handle->node));
+    return r;
+}
+
 static void assert_is_open_on(Handle *handle, int fd)
 {
     struct stat st;
@@ -74,9 +84,13 @@ static void file_is_opened_when_it_is_needed_and_then_stays(void **state)
 {
     Stage *stage = *state;
     Handle *handle = defer(stage, make_known(stage, "a"));
-    int fd = handle_fd(stage->handles, handle);
+    int fd;
 
+    assert_int_equal(stat_of(stage, handle), 0);
+    assert_int_equal(handle->fd, -1);
+    fd = handle_fd(stage->handles, handle);
     assert_is_open_on(handle, fd);
+    assert_int_equal(stat_of(stage, handle), 0);
     assert_int_equal(handle_fd(stage->handles, handle), fd);
     handle_free(stage->handles, handle);
     assert_int_equal(fcntl(fd, F_GETFD), -1);
@@ -159,11 +173,14 @@ static void file_that_was_renamed_past_the_table_is_found_or_stale(void **state)
 
     assert_int_equal(renameat(stage->tree.fd, "a", stage->tree.fd, "elsewhere"), 0);
     tree_make_file(&stage->tree, "a");
-    fd = handle_fd(stage->handles, handle);
-    if (node_table_opens_by_number(stage->tree.table))
+    if (node_table_opens_by_number(stage->tree.table)) {
+        assert_int_equal(stat_of(stage, handle), 0);
+        fd = handle_fd(stage->handles, handle);
         assert_is_open_on(handle, fd);
-    else
-        assert_int_equal(fd, -ESTALE);
+    } else {
+        assert_int_equal(stat_of(stage, handle), -ESTALE);
+        assert_int_equal(handle_fd(stage->handles, handle), -ESTALE);
+    }
     handle_free(stage->handles, handle);
 }
 
