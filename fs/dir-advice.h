@@ -2,7 +2,7 @@
 #pragma once
 /*
  * Decides whether a listing comes with the attributes of the files in it. (Directories have theirs
- * in any case.)
+ * in any case, in place where nothing is mounted in the workspace.)
  *
  * The kernel asks for them whenever a listing begins. They cost one system call for each entry, in
  * vain where nobody looks at the entries (find, git). Without them each entry that is looked at
